@@ -1,0 +1,1 @@
+"""The engine: shared prefixes read once. The only ring that knows torch."""

@@ -1,0 +1,1 @@
+"""Evaluation on held-out patients: likelihood, task metrics, judge, controls."""

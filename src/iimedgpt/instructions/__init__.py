@@ -1,0 +1,1 @@
+"""Six clinical tasks, each asked at one point of a record's timeline."""

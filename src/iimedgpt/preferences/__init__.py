@@ -1,0 +1,1 @@
+"""Preference pairs: the model's own samples, and answers with one named clinical error."""

@@ -1,0 +1,1 @@
+"""Records: read, de-identify, and lay out as timelines."""

@@ -1,0 +1,61 @@
+"""A record as a source gives it: identifiers still inside. Lives in memory only, never on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+from iimedgpt.types import Event, Language
+
+Category = Literal[
+    "name",
+    "id_card",
+    "passport",
+    "phone",
+    "email",
+    "account",  # WeChat, QQ
+    "address",
+    "hospital",
+    "medical_number",  # 住院号, 门诊号, 病案号, 医保号, barcode
+    "date",
+    "age",  # 90 and older
+    "employer",
+    "plate",
+    "bank_card",
+]
+
+
+@dataclass(frozen=True)
+class Span:
+    """One identifier's place in one event's text, end exclusive, in characters."""
+
+    event: int
+    start: int
+    end: int
+    category: Category
+
+
+@dataclass(frozen=True)
+class RawRecord:
+    """One encounter before de-identification.
+
+    ``identifiers`` holds what the source's structured fields say of this patient (names, phones,
+    numbers …): the patient's own dictionary, scrubbed from all of the record's text.
+    ``spans`` is known for synthetic records only: the planted truth.
+    """
+
+    patient_key: str
+    encounter_key: str
+    row: int
+    language: Language
+    events: tuple[Event, ...]
+    identifiers: Mapping[Category, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    spans: tuple[Span, ...] = ()
+    caveats: tuple[str, ...] = ()
+    license: str = "unstated"
+    is_synthetic: bool = False
+
+    def __repr__(self) -> str:
+        return f"RawRecord(row={self.row}, n_events={len(self.events)})"
