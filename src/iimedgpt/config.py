@@ -55,9 +55,7 @@ class RecordsConfig(Section):
     sources: tuple[RecordSource, ...] = Field(
         default=(RecordSource(reader="synthetic", n_max=200),), min_length=1, description="sources, in order"
     )
-    max_drop_frac: Fraction = Field(
-        default=0.5, description="the stage fails when a larger share of rows is dropped"
-    )
+    max_drop_frac: Fraction = Field(default=0.5, description="the stage fails when a larger share of rows is dropped")
     max_text_chars: int = Field(
         default=20_000, gt=0, description="longest text of one event, in characters; longer ones drop the row"
     )
@@ -153,7 +151,9 @@ class TrainConfig(Section):
     epochs: float = Field(default=1.0, gt=0.0, description="passes over the data")
     max_steps: int | None = Field(default=None, gt=0, description="stop after so many optimiser steps")
     groups_per_step: int = Field(
-        default=8, gt=0, description="records (or pair groups) in one optimiser step; tasks of one record correlate"
+        default=8,
+        gt=0,
+        description="records (or pair groups) in one optimiser step; tasks of one record correlate",
     )
     tokens_per_pack: int = Field(
         default=4_096, gt=0, description="trie tokens read in one forward; lower it to save memory"
@@ -191,7 +191,8 @@ class PairsConfig(Section):
     use_rules: bool = Field(default=True, description="reference answer over one with a named clinical error")
     max_rules_per_answer: int = Field(default=1, ge=1, description="rule-made errors per correct answer")
     max_similarity: Fraction = Field(
-        default=0.95, description="pairs whose answers are more alike (character LCS ratio) are dropped, rules exempt"
+        default=0.95,
+        description="pairs whose answers are more alike (character LCS ratio) are dropped, rules exempt",
     )
     max_length_ratio: float = Field(
         default=4.0, ge=1.0, description="drop a pair when one answer is so many times longer than the other"
@@ -219,14 +220,14 @@ class EvaluateConfig(Section):
     n_records: int | None = Field(default=None, gt=0, description="held-out records scored by likelihood")
     n_generate: int = Field(default=8, ge=0, description="held-out records answered freely")
     n_options: int = Field(
-        default=4, ge=2, description="answers to choose among in the likelihood task metric, one of them right"
+        default=4,
+        ge=2,
+        description="answers to choose among in the likelihood task metric, one of them right",
     )
     max_new_tokens: int = Field(default=48, gt=0, description="longest free answer in tokens")
     n_shots: int = Field(default=2, ge=0, description="solved examples before the base model's control prompt")
     n_bootstrap: int = Field(default=2_000, ge=200, description="resamples of patients for the intervals")
-    tie_margin: Fraction = Field(
-        default=0.05, description="reference judge: smaller differences in closeness are ties"
-    )
+    tie_margin: Fraction = Field(default=0.05, description="reference judge: smaller differences in closeness are ties")
 
 
 class ReportConfig(Section):
@@ -351,3 +352,38 @@ def _known_fields(place: Sequence[str]) -> list[str]:
             return []
         model = inner
     return sorted(model.model_fields)
+
+
+def example(name: str) -> str:
+    """A TOML file with every option, its default and its meaning (``iimedgpt init``)."""
+    lines = [
+        "# Every option with its default. Uncomment what you change.",
+        f'name = "{name}"',
+        "seed = 0",
+        "",
+        "# Your records: one [[records.sources]] block a source; paths start from --data.",
+        "[[records.sources]]",
+        'reader = "synthetic"',
+        "n_max = 200",
+        "",
+    ]
+    for section, field in RunConfig.model_fields.items():
+        if not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            continue
+        lines.append(f"[{section}]")
+        for key, option in field.annotation.model_fields.items():
+            if key == "sources":
+                continue
+            lines += [f"# {option.description}", f"# {key} = {_toml(option.default)}"]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _toml(value: Any) -> str:
+    if value is None:
+        return '""  (unset)'
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return f'"{value}"' if isinstance(value, str) else str(value)

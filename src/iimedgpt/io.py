@@ -251,9 +251,7 @@ class Secret:
         except (ValueError, UnicodeDecodeError):
             key = b""
         if len(key) < _SECRET_BYTES:
-            raise DataError(
-                "secret file is damaged", path=path, expected=f"{2 * _SECRET_BYTES} hex digits"
-            )
+            raise DataError("secret file is damaged", path=path, expected=f"{2 * _SECRET_BYTES} hex digits")
         return cls(key)
 
     def id(self, *parts: str) -> str:

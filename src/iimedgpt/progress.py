@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
@@ -49,7 +49,9 @@ class _TerminalBar:
         self.task = self.progress.add_task(label, total=total, note="")
 
     def advance(self, n: int = 1, note: str = "") -> None:
-        self.progress.update(self.task, advance=n, **({"note": note} if note else {}))
+        if note:
+            self.progress.update(self.task, note=note)
+        self.progress.update(self.task, advance=n)
 
 
 class _LogBar:
@@ -82,7 +84,7 @@ def bar(label: str, total: int | None = None) -> Iterator[Bar]:
 
 def track(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
     """The items, with a bar that advances by one for each."""
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     with bar(label, total) as shown:
         for item in items:

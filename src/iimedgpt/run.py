@@ -254,7 +254,9 @@ def _hash_outputs(directory: Path) -> dict[str, str]:
         for path in directory.rglob("*")
         if path.is_file()
         and path.name not in skipped
-        and not any(part.startswith(".") or part in ("checkpoints", "partial") for part in path.relative_to(directory).parts)
+        and not any(
+            part.startswith(".") or part in ("checkpoints", "partial") for part in path.relative_to(directory).parts
+        )
     )
     return {str(path.relative_to(directory)): io.sha256_file(path) for path in files}
 

@@ -1,0 +1,162 @@
+"""The chain of stages, put together: which code runs, what it reads, and which model it is handed.
+
+An app beside the command line. Heavy imports happen inside the stage that needs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from iimedgpt.config import RunConfig
+from iimedgpt.run import Stage, StageContext
+from iimedgpt.types import LanguageModel
+
+ADAPTERS = {"base": (), "sft": ("sft",), "sft+dpo": ("sft", "dpo")}
+
+
+def stages() -> tuple[Stage, ...]:
+    """All stages in the order in which they run."""
+    return (
+        Stage("records", ("records",), (), _records, _records_inputs),
+        Stage("instructions", ("instructions",), ("records",), _instructions, _instructions_inputs),
+        Stage("mixture", ("mixture",), ("instructions",), _mixture, _mixture_inputs),
+        Stage("sft", ("model", "sft"), ("mixture",), _sft, _model_inputs),
+        Stage("sample", ("model", "sample"), ("mixture", "sft"), _sample, _model_inputs),
+        Stage("pairs", ("pairs",), ("mixture", "sample"), _pairs),
+        Stage("dpo", ("model", "dpo"), ("pairs", "sft"), _dpo, _model_inputs),
+        Stage("evaluate", ("model", "evaluate"), ("mixture", "pairs", "sft", "dpo"), _evaluate, _model_inputs),
+        Stage(
+            "report",
+            ("name", "report"),
+            ("records", "instructions", "mixture", "sft", "sample", "pairs", "dpo", "evaluate"),
+            _report,
+        ),
+    )
+
+
+def stage_named(name: str) -> Stage:
+    """The stage with this name."""
+    return next(stage for stage in stages() if stage.name == name)
+
+
+def _records(ctx: StageContext) -> None:
+    from iimedgpt.records import build
+
+    build.run(ctx)
+
+
+def _records_inputs(config: RunConfig) -> dict[str, Path]:
+    from iimedgpt.records import build
+
+    return build.inputs(config)
+
+
+def _instructions(ctx: StageContext) -> None:
+    from iimedgpt.instructions import build
+
+    build.run(ctx)
+
+
+def _instructions_inputs(config: RunConfig) -> dict[str, Path]:
+    from iimedgpt.instructions import build
+
+    return build.inputs(config)
+
+
+def _mixture(ctx: StageContext) -> None:
+    from iimedgpt.mixture import build
+
+    build.run(ctx)
+
+
+def _mixture_inputs(config: RunConfig) -> dict[str, Path]:
+    from iimedgpt.mixture import build
+
+    return build.inputs(config)
+
+
+def _model_inputs(config: RunConfig) -> dict[str, Path]:
+    """A local model's description decides too; its weights are named by it."""
+    folder = Path(config.model.name).expanduser()
+    if not folder.is_dir():
+        return {}
+    files = ("config.json", "tokenizer.json", "model.safetensors.index.json")
+    return {f"model:{file}": folder / file for file in files if (folder / file).is_file()}
+
+
+def _sft(ctx: StageContext) -> None:
+    _need_train()
+    from iimedgpt import sft
+
+    sft.run(ctx)
+
+
+def _sample(ctx: StageContext) -> None:
+    from iimedgpt.preferences import sample
+
+    sample.run(ctx, _model_loader(ctx))
+
+
+def _pairs(ctx: StageContext) -> None:
+    from iimedgpt.preferences import pairs
+
+    pairs.run(ctx)
+
+
+def _dpo(ctx: StageContext) -> None:
+    _need_train()
+    from iimedgpt import dpo
+
+    dpo.run(ctx)
+
+
+def _evaluate(ctx: StageContext) -> None:
+    from iimedgpt.evaluation import evaluate
+
+    evaluate.run(ctx, _model_loader(ctx))
+
+
+def _report(ctx: StageContext) -> None:
+    try:
+        from iimedgpt.report import report
+    except ImportError as error:
+        if error.name not in ("jinja2", "matplotlib"):
+            raise
+        from iimedgpt.errors import MissingExtraError
+
+        raise MissingExtraError("report", "the report") from None
+    report.run(ctx)
+
+
+def _need_train() -> None:
+    from importlib.util import find_spec
+
+    if any(find_spec(package) is None for package in ("torch", "transformers", "peft", "accelerate")):
+        from iimedgpt.errors import MissingExtraError
+
+        raise MissingExtraError("train", "training and scoring")
+
+
+def _model_loader(ctx: StageContext) -> Callable[[str], LanguageModel]:
+    """Loads the base once; each name is a view of it with the adapters it stands for."""
+    _need_train()
+    from iimedgpt.engine.adapters import load_adapters
+    from iimedgpt.engine.generate import TrieLanguageModel
+    from iimedgpt.engine.models import LoadedModel, load_model
+
+    shared: dict[str, LoadedModel] = {}
+
+    def load(name: str) -> LanguageModel:
+        wanted = ADAPTERS[name]
+        if "model" not in shared:
+            shared["model"] = load_model(ctx.config.model)
+            ctx.device = str(shared["model"].device)
+        loaded: Any = shared["model"]
+        present = getattr(loaded.model, "peft_config", {})
+        missing = [adapter for adapter in wanted if adapter not in present]
+        load_adapters(loaded, [(adapter, ctx.input(adapter, "adapter")) for adapter in missing])
+        return TrieLanguageModel(loaded, name, wanted)
+
+    return load

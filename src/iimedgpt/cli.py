@@ -1,0 +1,252 @@
+"""The command line: verb → configuration → stage. stdout carries results, stderr the log."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from iimedgpt import __version__, chain
+from iimedgpt import config as configuration
+from iimedgpt.config import RunConfig
+from iimedgpt.errors import DataError, IIMedGPTError, StageNotReadyError
+from iimedgpt.progress import console as log
+from iimedgpt.run import Manifest, Stage, execute, is_complete, plan
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="From a hospital's own medical records to an aligned medical language model, with proof. "
+    "Not a medical device.",
+)
+out = Console(highlight=False)
+
+Recipe = Annotated[Path, typer.Argument(metavar="RUN.toml", help="the run's configuration")]
+Data = Annotated[Path | None, typer.Option("--data", help="folder that relative data paths start from")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="override a value: --set dpo.beta=0.2")]
+ModelName = Annotated[str | None, typer.Option("--model", help="another base model: a name or a folder")]
+Force = Annotated[bool, typer.Option("--force", help="run even where the result is up to date")]
+Debug = Annotated[bool, typer.Option("--debug", help="show where an internal error happened")]
+
+
+def _load(recipe: Path, data: Path | None, sets: list[str] | None, model: str | None = None) -> RunConfig:
+    overrides = [*(sets or []), *([f"model.name='{model}'"] if model else [])]
+    return configuration.load(recipe, overrides, data)
+
+
+def _say(stage: Stage, manifest: Manifest, has_run: bool) -> None:
+    if not has_run:
+        log.print(f"[dim]·[/] {stage.name:<13} up to date ({manifest.n_kept} kept)")
+        return
+    dropped = sum(manifest.n_dropped.values())
+    text = f", {dropped} dropped" if dropped else ""
+    log.print(f"[green]✓[/] {stage.name:<13} {manifest.n_kept} kept{text}  {manifest.seconds:.1f} s")
+
+
+def _execute(stage: Stage, run_config: RunConfig, recipe: Path, force: bool) -> tuple[Manifest, bool]:
+    """One stage; an interruption says how to go on."""
+    try:
+        return execute(stage, run_config, is_forced=force)
+    except StageNotReadyError as error:
+        error.hint = (error.hint or "").replace("RUN.toml", str(recipe))
+        raise
+    except KeyboardInterrupt:
+        log.print(f"\n[yellow]Interrupted[/] in stage '{stage.name}'. Finished stages and checkpoints are kept.")
+        log.print(f"  go on with: iimedgpt run {recipe}")
+        raise typer.Exit(130) from None
+
+
+def _stage_command(name: str, help_text: str) -> None:
+    def command(
+        recipe: Recipe,
+        data: Data = None,
+        sets: Sets = None,
+        model: ModelName = None,
+        force: Force = False,
+        debug: Debug = False,
+    ) -> None:
+        run_config = _load(recipe, data, sets, model)
+        stage = chain.stage_named(name)
+        manifest, has_run = _execute(stage, run_config, recipe, force)
+        _say(stage, manifest, has_run)
+        out.print(str(run_config.run_dir / name), soft_wrap=True)
+
+    command.__doc__ = f"{help_text}\n\nExample: `iimedgpt {name} recipes/demo.toml`"
+    app.command(name)(command)
+
+
+for _name, _help in {
+    "records": "Read the sources, take identifiers out, write timelines.",
+    "instructions": "Ask six clinical tasks at their places in each timeline.",
+    "mixture": "Mix with other data and split by patient.",
+    "sft": "Supervised fine-tuning of the base model.",
+    "sample": "Let the SFT model answer, for preference pairs.",
+    "pairs": "Make preference pairs: reference over sample, and named errors.",
+    "dpo": "Preference alignment from the SFT result.",
+    "evaluate": "Score base, SFT and SFT+DPO on held-out patients, beside controls.",
+    "report": "Write the report in HTML and Markdown.",
+}.items():
+    _stage_command(_name, _help)
+
+
+@app.command()
+def run(
+    recipe: Recipe,
+    data: Data = None,
+    sets: Sets = None,
+    model: ModelName = None,
+    force: Force = False,
+    debug: Debug = False,
+) -> None:
+    """Run the whole chain; finished stages are skipped, interrupted ones go on.
+
+    Example: `iimedgpt run recipes/demo.toml`
+    """
+    from iimedgpt.report.table import main_table
+
+    run_config = _load(recipe, data, sets, model)
+    log.print(f"[bold]{run_config.name}[/]  {run_config.run_dir}")
+    n_run = 0
+    manifest: Manifest | None = None
+    facts: dict[str, Any] = {}
+    for stage in chain.stages():
+        manifest, has_run = _execute(stage, run_config, recipe, force)
+        n_run += has_run
+        facts = manifest.facts if stage.name == "evaluate" else facts
+        _say(stage, manifest, has_run)
+    if not n_run:
+        log.print(f"Nothing to do: all {len(chain.stages())} stages are up to date (--force runs them again).")
+    out.print(main_table(facts))
+    for sentence in facts.get("limits", ()):
+        out.print(f"  {sentence}", style="dim")
+    out.print(f"Report: {(run_config.run_dir / 'report' / 'report.html').resolve()}", soft_wrap=True)
+
+
+@app.command()
+def show(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder, or its TOML file")],
+    debug: Debug = False,
+) -> None:
+    """Show a run's stages, counts, reasons and hashes.
+
+    Example: `iimedgpt show runs/demo`
+    """
+    from iimedgpt.report.table import show_run
+
+    folder = configuration.load(run_dir).run_dir if run_dir.suffix == ".toml" else run_dir
+    if not folder.is_dir():
+        raise DataError("no such run", path=folder, expected="a folder under runs/", hint="iimedgpt run RUN.toml")
+    out.print(show_run(folder))
+
+
+@app.command()
+def validate(
+    recipe: Recipe, data: Data = None, sets: Sets = None, model: ModelName = None, debug: Debug = False
+) -> None:
+    """Check a configuration and that its data and model are there, without running anything.
+
+    Example: `iimedgpt validate recipes/demo.toml`
+    """
+    run_config = _load(recipe, data, sets, model)
+    for stage in chain.stages():
+        for name, path in stage.inputs(run_config).items():
+            if not path.exists():
+                raise DataError("not found", path=path, field=name, hint="--data DIR names the folder with the data")
+    states = [f"{stage.name}: {_state(stage, run_config)}" for stage in chain.stages()]
+    out.print(f"{recipe}: valid\n" + "\n".join(f"  {state}" for state in states))
+
+
+def _state(stage: Stage, run_config: RunConfig) -> str:
+    if is_complete(stage, run_config):
+        return "up to date"
+    try:
+        plan(stage, run_config)
+    except StageNotReadyError:
+        return "waits for the stage before it"
+    return "ready to run"
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(metavar="NAME.toml", help="file to write")],
+    debug: Debug = False,
+) -> None:
+    """Write a configuration with every option, its default and its meaning.
+
+    Example: `iimedgpt init my_hospital.toml`
+    """
+    if path.exists():
+        raise DataError("exists already", path=path, expected="a new file name")
+    path.write_text(configuration.example(path.stem), encoding="utf-8")
+    out.print(f"{path}: edit [[records.sources]], then: iimedgpt run {path}")
+
+
+def _version(value: bool) -> None:
+    if value:
+        out.print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    """Set up logging."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+
+
+def _terminate(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Entry point: every error is one line, a hint and an exit code."""
+    os.umask(0o077)
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app()
+    except IIMedGPTError as error:
+        log.print(f"[red]error:[/] {_escaped(str(error))}", soft_wrap=True)
+        if error.hint:
+            log.print(f"  → {_escaped(error.hint)}", soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:  # the message may hold text of a record: type and place only
+        _internal_error(error)
+        sys.exit(70)
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _internal_error(error: Exception) -> None:
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name}"
+    log.print(f"[red]internal error:[/] {type(error).__name__} at {place}", soft_wrap=True)
+    if "--debug" in sys.argv:
+        for frame in frames:
+            log.print(f"  {frame.filename}:{frame.lineno} in {frame.name}", soft_wrap=True)
+        log.print("  (the message is withheld: it may hold text of a record)")
+    else:
+        log.print("  → run again with --debug and report the lines it prints")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""LoRA adapters: the SFT one, and the DPO one stacked on it while it stays frozen.
+
+The DPO policy is base + sft + dpo and its reference is base + sft: exact in any precision, since a
+fresh adapter adds zero. Traps this file exists for: ``disable_adapter()`` would give the *base* as
+reference; activating two adapters switches the frozen one's gradients on again; an adapter loaded
+after ``eval()`` can keep a live dropout.
+"""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from iimedgpt.config import TrainConfig
+from iimedgpt.engine.models import LoadedModel
+from iimedgpt.errors import DataError
+
+ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
+
+
+def add_adapter(loaded: LoadedModel, name: str, config: TrainConfig, seed: int) -> None:
+    """Put a fresh LoRA adapter on (the second one is stacked) and make it the only trained part."""
+    from peft import LoraConfig, get_peft_model
+
+    lora = LoraConfig(
+        r=config.rank,
+        lora_alpha=2 * config.rank,
+        lora_dropout=config.dropout,
+        target_modules="all-linear" if config.targets == "all-linear" else ATTENTION,
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if hasattr(loaded.model, "peft_config"):
+            loaded.model.add_adapter(name, lora)
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a base with tied embeddings: we never touch the head
+                loaded.model = get_peft_model(loaded.model, lora, adapter_name=name)
+    activate(loaded, list(loaded.model.peft_config), trained=name)
+
+
+def load_adapters(loaded: LoadedModel, folders: Sequence[tuple[str, Path]]) -> None:
+    """Put trained adapters on in order, all frozen and active.
+
+    Raises:
+        DataError: a folder without an adapter.
+    """
+    from peft import PeftModel
+
+    for name, folder in folders:
+        if not (folder / "adapter_model.safetensors").is_file():
+            raise DataError("no adapter", path=folder, expected="adapter_model.safetensors")
+        if hasattr(loaded.model, "peft_config"):
+            loaded.model.load_adapter(str(folder), adapter_name=name, is_trainable=False)
+        else:
+            loaded.model = PeftModel.from_pretrained(loaded.model, str(folder), adapter_name=name)
+    if folders:
+        activate(loaded, [name for name, _ in folders], trained=None)
+
+
+def activate(loaded: LoadedModel, names: Sequence[str], trained: str | None) -> None:
+    """These adapters are active; only ``trained`` has gradients and a dropout."""
+    loaded.model.base_model.set_adapter(list(names))
+    for key, parameter in loaded.model.named_parameters():
+        parameter.requires_grad_(trained is not None and f".{trained}." in key)
+    for module in loaded.model.modules():
+        dropouts = getattr(module, "lora_dropout", None)
+        for name in list(dropouts or ()):
+            if name != trained:
+                dropouts[name] = nn.Identity()  # type: ignore[index]
+
+
+def save_adapter(loaded: LoadedModel, name: str, folder: Path) -> None:
+    """One adapter as safetensors, in ``folder`` itself; the base is never written."""
+    scratch = folder.parent / f".{folder.name}.saving"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loaded.model.save_pretrained(str(scratch), selected_adapters=[name])
+    saved = scratch / name if (scratch / name).is_dir() else scratch
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for file in ("adapter_config.json", "adapter_model.safetensors"):
+        target = folder / file
+        (saved / file).replace(target)
+        target.chmod(0o600)
+    shutil.rmtree(scratch, ignore_errors=True)

@@ -1,0 +1,253 @@
+"""One mask rule for every architecture, and attention over visible keys only.
+
+transformers lets a model look up its mask maker and its attention by name. We register pairs that
+call the library's own with one change: the model's *own* rule (causal, sliding window, chunks) is
+evaluated at trie positions and and-ed with ``k <= q < end[k]``. Outside ``layout(...)`` they do
+exactly what the library does, so ``generate`` and everything else stay untouched.
+
+Shapes: Q query rows, K key rows, H heads, G key-value heads, D head size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import eager_mask, sdpa_mask
+
+Rule = Callable[[Any, Any, Tensor, Tensor], Tensor]
+
+QUERY_BLOCK = 256
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the mask makers need to know of the tokens in this forward.
+
+    Queries are the last ``len(query_blocks)``-many rows of the keys. ``is_visible(q, k)`` broadcasts
+    over index tensors. ``query_blocks`` are the query rows to work on together, each with the
+    candidate key rows: everything a query of the block can see lies among them.
+    """
+
+    position_K: Tensor
+    is_visible: Callable[[Tensor, Tensor], Tensor]
+    blocks: tuple[tuple[Tensor, Tensor], ...]
+    n_past: int = 0
+
+
+_layout: ContextVar[Layout | None] = ContextVar("trie_layout", default=None)
+
+
+@contextmanager
+def layout(value: Layout) -> Iterator[None]:
+    """Every forward inside sees this layout."""
+    token = _layout.set(value)
+    try:
+        yield
+    finally:
+        _layout.reset(token)
+
+
+def trie_layout(position_T: Tensor, end_T: Tensor) -> Layout:
+    """The layout of a whole trie read at once.
+
+    Args:
+        position_T, end_T: as ``Trie`` has them, shape [T].
+    """
+    n_tokens = len(end_T)
+    rows = torch.arange(n_tokens, device=end_T.device)
+    blocks = []
+    for start in range(0, n_tokens, QUERY_BLOCK):
+        queries = rows[start : start + QUERY_BLOCK]
+        ancestors = torch.nonzero(end_T[:start] > start).squeeze(1)
+        blocks.append((queries, torch.cat([ancestors, queries])))
+
+    def is_visible(q: Tensor, k: Tensor) -> Tensor:
+        return (k <= q) & (q < end_T[k])
+
+    return Layout(position_T, is_visible, tuple(blocks))
+
+
+def _rule(value: Layout, own: Rule) -> Rule:
+    """Visibility in the layout and the model's own rule at trie positions."""
+    position = value.position_K
+
+    def rule(b: Any, h: Any, q: Tensor, k: Tensor) -> Tensor:
+        return value.is_visible(q, k) & own(b, h, position[q], position[k])
+
+    return rule
+
+
+def _library_mask(base: Callable[..., Any]) -> Callable[..., Any]:
+    """A library mask maker that obeys the layout."""
+
+    def mask(*args: Any, mask_function: Rule, attention_mask: Tensor | None = None, **kwargs: Any) -> Any:
+        value = _layout.get()
+        if value is None:
+            return base(*args, mask_function=mask_function, attention_mask=attention_mask, **kwargs)
+        kwargs.update(allow_is_causal_skip=False, use_vmap=False)
+        return base(*args, mask_function=_rule(value, mask_function), attention_mask=None, **kwargs)
+
+    return mask
+
+
+@dataclass(frozen=True)
+class VisibleBlock:
+    """Some query rows, the key rows any of them can see, and which pairs count, [Q, K] bool."""
+
+    queries: Tensor
+    keys: Tensor
+    hidden_QK: Tensor | None  # True where a pair does not count; None where all do
+
+
+Plan = tuple[VisibleBlock, ...]
+
+
+def _visible_mask(*args: Any, mask_function: Rule, attention_mask: Tensor | None = None, **kwargs: Any) -> Any:
+    value = _layout.get()
+    if value is None:
+        library: Any = sdpa_mask
+        return library(*args, mask_function=mask_function, attention_mask=attention_mask, **kwargs)
+    rule = _rule(value, mask_function)
+    zero = torch.zeros((), dtype=torch.long, device=value.position_K.device)
+    plan = []
+    for queries, keys in value.blocks:
+        seen_QK = rule(zero, zero, queries[:, None], keys[None, :])
+        used = seen_QK.any(0)
+        if not bool(used.all()):
+            keys, seen_QK = keys[used], seen_QK[:, used]
+        hidden = None if bool(seen_QK.all()) else ~seen_QK
+        plan.append(VisibleBlock(queries - value.n_past, keys, hidden))
+    return tuple(plan)
+
+
+def _visible_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Plan | Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Attention as plain matrix products over visible keys; query [1, H, Q, D], key [1, G, K, D]."""
+    if not isinstance(attention_mask, tuple):
+        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
+    if query.shape[0] != 1 or dropout or kwargs.get("softcap") is not None:
+        raise NotImplementedError("visible attention takes one row, no attention dropout and no soft cap")
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    apply: Any = VisibleAttention.apply
+    out_HQD = apply(query[0], key[0], value[0], attention_mask, scale)
+    return out_HQD.transpose(0, 1).unsqueeze(0), None
+
+
+def _grouped(x_HQD: Tensor, queries: Tensor, n_groups: int) -> Tensor:
+    """Query rows of all heads that share a key-value head side by side: [G, H/G·Q, D]."""
+    x = _take(x_HQD, queries)
+    return x.reshape(n_groups, -1, x.shape[-1])
+
+
+def _take(x_HTD: Tensor, rows: Tensor) -> Tensor:
+    """Rows of the second axis; a view where they are a run of neighbours."""
+    first, last = int(rows[0]), int(rows[-1])
+    if last - first + 1 == len(rows):
+        return x_HTD[:, first : last + 1]
+    return x_HTD.index_select(1, rows)
+
+
+def _probabilities(q: Tensor, k: Tensor, hidden: Tensor | None, scale: float) -> Tensor:
+    scores = torch.bmm(q, k.transpose(1, 2)).mul_(scale)
+    if hidden is not None:
+        n_groups, _, n_keys = scores.shape
+        scores.view(n_groups, -1, hidden.shape[0], n_keys).masked_fill_(hidden, float("-inf"))
+    return torch.softmax(scores, dim=-1, dtype=torch.float32).to(q.dtype)
+
+
+class VisibleAttention(torch.autograd.Function):
+    """Softmax attention block by block; probabilities are recomputed in backward."""
+
+    @staticmethod
+    def forward(ctx: Any, q_HQD: Tensor, k_GKD: Tensor, v_GKD: Tensor, plan: Plan, scale: float) -> Tensor:
+        out = torch.empty_like(q_HQD)
+        n_heads, _, size = q_HQD.shape
+        for block in plan:
+            q = _grouped(q_HQD, block.queries, len(k_GKD))
+            p = _probabilities(q, _take(k_GKD, block.keys), block.hidden_QK, scale)
+            o = torch.bmm(p, _take(v_GKD, block.keys)).view(n_heads, -1, size)
+            out[:, block.queries] = o
+        ctx.save_for_backward(q_HQD, k_GKD, v_GKD)
+        ctx.plan, ctx.scale = plan, scale
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        q_HQD, k_GKD, v_GKD = ctx.saved_tensors
+        dq, dk, dv = torch.empty_like(q_HQD), torch.zeros_like(k_GKD), torch.zeros_like(v_GKD)
+        grad = grads[0].contiguous()
+        n_heads, _, size = q_HQD.shape
+        for block in ctx.plan:
+            q = _grouped(q_HQD, block.queries, len(k_GKD))
+            k, v = _take(k_GKD, block.keys), _take(v_GKD, block.keys)
+            p = _probabilities(q, k, block.hidden_QK, ctx.scale)
+            do = _grouped(grad, block.queries, len(k_GKD))
+            dv.index_add_(1, block.keys, torch.bmm(p.transpose(1, 2), do))
+            dp = torch.bmm(do, v.transpose(1, 2))
+            ds = p.mul(dp.sub_((dp * p).sum(-1, keepdim=True))).mul_(ctx.scale)
+            dq[:, block.queries] = torch.bmm(ds, k).view(n_heads, -1, size)
+            dk.index_add_(1, block.keys, torch.bmm(ds.transpose(1, 2), q))
+        return dq, dk, dv, None, None
+
+
+def _eager_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    softcap: float | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Attention written out, with the soft cap that sdpa refuses (Gemma 2)."""
+    groups = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    if softcap is not None:
+        scores = torch.tanh(scores / softcap) * softcap
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+    weights = torch.nn.functional.dropout(weights, dropout, module.training)
+    return (weights @ value).transpose(1, 2).contiguous(), None
+
+
+@lru_cache(maxsize=1)
+def register() -> dict[str, str]:
+    """Make our attentions known to transformers once; returns config name → registered name."""
+    pairs: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+        "visible": (_visible_attention, _visible_mask),
+        "sdpa": (sdpa_attention_forward, _library_mask(sdpa_mask)),
+        "eager": (_eager_attention, _library_mask(eager_mask)),
+    }
+    if torch.cuda.is_available():
+        # Not yet run on a GPU: written to the library's documented interface.
+        from transformers.integrations.flex_attention import flex_attention_forward
+        from transformers.masking_utils import flex_attention_mask
+
+        pairs["flex"] = (flex_attention_forward, _library_mask(flex_attention_mask))
+    names = {}
+    for name, (attention, mask) in pairs.items():
+        names[name] = f"iimedgpt_{name}"
+        AttentionInterface.register(names[name], attention)
+        AttentionMaskInterface.register(names[name], mask)
+    return names

@@ -1,0 +1,200 @@
+"""The only way anything asks a model for likelihoods.
+
+``make_scorable`` turns a causal language model's class into one whose ``forward`` also takes a
+trie: it runs the decoder under the trie's layout and calls the head *as a module* with targets.
+Everything goes through the outer ``model(...)``; calling the decoder or the head's weight directly
+would bypass DDP, FSDP and autocast in silence.
+
+The head is applied to the rows that predict a trained token only, in chunks, with a fused
+log-softmax: the [tokens, vocabulary] matrix never exists.
+
+Shapes: T trie tokens, S scored tokens, H hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.utils.generic import ModelOutput
+
+from iimedgpt.engine.attention import layout, trie_layout
+from iimedgpt.engine.trie import Trie
+
+HEAD_CHUNK = 256  # rows of logits in memory at once: 256 × 262k × 4 bytes = 268 MB
+TRIE_KEYS = ("input_ids", "position", "end", "rows", "targets")
+
+
+@dataclass
+class TrieOutput(ModelOutput):
+    """Log-probability of each scored token, shape [S]."""
+
+    logps: Tensor | None = None
+
+
+def trie_tensors(trie: Trie, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """A trie as the arguments of a scorable model's forward; a leading batch axis of one."""
+    arrays = (trie.ids_T, trie.position_T, trie.end_T, trie.rows_S, trie.targets_S)
+    return {key: torch.as_tensor(array, device=device)[None] for key, array in zip(TRIE_KEYS, arrays, strict=True)}
+
+
+def token_logps(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """Log-probability of each scored token of a batch made by ``trie_tensors``, shape [S]."""
+    logps: Tensor = model(**{key: batch[key] for key in TRIE_KEYS}).logps
+    return logps
+
+
+@dataclass(frozen=True)
+class LogitScale:
+    """What an architecture does to its logits after the head: multiply, then soft-cap."""
+
+    factor: float = 1.0
+    cap: float | None = None
+
+    @classmethod
+    def of(cls, config: Any) -> LogitScale:
+        """Cohere multiplies (logit_scale), Granite divides (logits_scaling), Gemma caps."""
+        factor = float(getattr(config, "logit_scale", None) or 1.0)
+        factor /= float(getattr(config, "logits_scaling", None) or 1.0)
+        return cls(factor, getattr(config, "final_logit_softcapping", None))
+
+
+def _chunks(n_rows: int) -> Iterator[slice]:
+    for start in range(0, n_rows, HEAD_CHUNK):
+        yield slice(start, start + HEAD_CHUNK)
+
+
+def _logits(h: Tensor, weight: Tensor, bias: Tensor | None, scale: LogitScale) -> tuple[Tensor, Tensor | None]:
+    """(logits in float32, tanh of the cap where there is one)."""
+    logits = nn.functional.linear(h, weight, bias).float()
+    if scale.factor != 1.0:
+        logits = logits * scale.factor
+    if scale.cap is None:
+        return logits, None
+    tanh = torch.tanh(logits / scale.cap)
+    return tanh * scale.cap, tanh
+
+
+def _softmax_(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """(softmax, log-sum-exp); the softmax overwrites the logits."""
+    top = logits.amax(-1, keepdim=True)
+    p = logits.sub_(top).exp_()
+    total = p.sum(-1, keepdim=True)
+    return p.div_(total), (top + total.log()).squeeze(-1)
+
+
+class FusedLogp(torch.autograd.Function):
+    """log softmax(h·Wᵀ)[target] per row, without keeping the logits.
+
+    With a frozen head, ∂logp/∂h = W[target] − p·W does not depend on the loss: it is computed in
+    forward and multiplied in backward. With a trained head, backward recomputes.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, h_SH: Tensor, weight_VH: Tensor, bias_V: Tensor | None, targets_S: Tensor, scale: LogitScale
+    ) -> Tensor:
+        logps = torch.empty(len(h_SH), dtype=torch.float32, device=h_SH.device)
+        ctx.is_head_trained = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
+        keeps_gradient = ctx.needs_input_grad[0] and not ctx.is_head_trained
+        gradient = torch.empty_like(h_SH) if keeps_gradient else None
+        for rows in _chunks(len(h_SH)):
+            logits, tanh = _logits(h_SH[rows], weight_VH, bias_V, scale)
+            picked = logits.gather(1, targets_S[rows, None]).squeeze(1)
+            if gradient is None:
+                logps[rows] = picked - torch.logsumexp(logits, -1)
+                continue
+            p, total = _softmax_(logits)
+            logps[rows] = picked - total
+            gradient[rows] = _logit_gradient(p, targets_S[rows], tanh, scale).to(h_SH.dtype) @ weight_VH
+        ctx.scale = scale
+        ctx.save_for_backward(h_SH, weight_VH, bias_V, targets_S, gradient)
+        return logps
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
+        h_SH, weight_VH, bias_V, targets_S, gradient = ctx.saved_tensors
+        grad_S = grads[0]
+        if gradient is not None:
+            return gradient * grad_S[:, None].to(gradient.dtype), None, None, None, None
+        if not ctx.is_head_trained:
+            return None, None, None, None, None
+        dh, dw = torch.zeros_like(h_SH), torch.zeros_like(weight_VH)
+        db = None if bias_V is None else torch.zeros_like(bias_V)
+        for rows in _chunks(len(h_SH)):
+            logits, tanh = _logits(h_SH[rows], weight_VH, bias_V, ctx.scale)
+            p, _ = _softmax_(logits)
+            d = _logit_gradient(p, targets_S[rows], tanh, ctx.scale).mul_(grad_S[rows, None]).to(h_SH.dtype)
+            dh[rows] = d @ weight_VH
+            dw.addmm_(d.T, h_SH[rows])
+            if db is not None:
+                db += d.sum(0)
+        return dh, dw, db, None, None
+
+
+def _logit_gradient(p: Tensor, targets: Tensor, tanh: Tensor | None, scale: LogitScale) -> Tensor:
+    """∂logp/∂(h·Wᵀ): one-hot minus softmax, through the cap and the factor; overwrites p."""
+    d = p.neg_()
+    d.scatter_add_(1, targets[:, None], torch.ones_like(targets[:, None], dtype=d.dtype))
+    if tanh is not None:
+        d = d.mul_(1 - tanh**2)
+    return d if scale.factor == 1.0 else d.mul_(scale.factor)
+
+
+class ScorableHead(nn.Linear):
+    """A language-model head that also answers log-probabilities of targets."""
+
+    scale: LogitScale
+
+    def forward(self, h: Tensor, targets_S: Tensor | None = None) -> Tensor:
+        if targets_S is None:
+            return super().forward(h)
+        logps: Tensor = FusedLogp.apply(h, self.weight, self.bias, targets_S, self.scale)  # type: ignore[no-untyped-call]
+        return logps
+
+
+class ScorableModel:
+    """Mixed into a causal language model's class; see ``make_scorable``."""
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        position: Tensor | None = None,
+        end: Tensor | None = None,
+        rows: Tensor | None = None,
+        targets: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        if end is None or position is None or rows is None or targets is None or input_ids is None:
+            return super().forward(input_ids=input_ids, **kwargs)  # type: ignore[misc]
+        with layout(trie_layout(position[0], end[0])):
+            decoder = self.get_decoder()  # type: ignore[attr-defined]
+            # attention_mask of ones is essential: with None, the library takes the jumps in the
+            # positions for packed sequences and cuts branches off their trunk without a word.
+            hidden_TH = decoder(
+                input_ids=input_ids,
+                position_ids=position,
+                attention_mask=torch.ones_like(input_ids),
+                use_cache=False,
+            ).last_hidden_state[0]
+        head = self.get_output_embeddings()  # type: ignore[attr-defined]
+        return TrieOutput(logps=head(hidden_TH[rows[0]], targets[0]))
+
+
+def make_scorable(model: nn.Module) -> nn.Module:
+    """Give a loaded causal language model the trie forward, in place; returns it.
+
+    Raises:
+        TypeError: the head is no plain linear layer.
+    """
+    head = model.get_output_embeddings()  # type: ignore[operator]
+    if type(head) is not nn.Linear:
+        raise TypeError(f"head is {type(head).__name__}, not Linear")
+    head.__class__ = ScorableHead
+    head.scale = LogitScale.of(model.config)  # type: ignore[assignment]
+    base = type(model)
+    model.__class__ = type(f"Scorable{base.__name__}", (ScorableModel, base), {})
+    return model

@@ -1,0 +1,191 @@
+"""Loading models: the base, its adapters in order, and a probe that the trie is right for it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from iimedgpt.config import ModelConfig
+from iimedgpt.engine import attention
+from iimedgpt.engine.chat import ByteTokenizer, Chat
+from iimedgpt.engine.embedded import embedded_model
+from iimedgpt.engine.logps import make_scorable, token_logps, trie_tensors
+from iimedgpt.engine.trie import TokenSequence, build_trie
+from iimedgpt.errors import DataError
+
+log = logging.getLogger(__name__)
+
+PROBE_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.15, torch.float16: 0.05}
+SFT, DPO = "sft", "dpo"  # names of the stacked adapters
+
+
+@dataclass
+class LoadedModel:
+    """A scorable model, how it talks, and whether sharing prefixes is exact for it."""
+
+    model: Any
+    chat: Chat
+    name: str
+    device: torch.device
+    is_shared: bool
+
+    @contextmanager
+    def using(self, adapters: Sequence[str]) -> Iterator[None]:
+        """Only these adapters are active inside; an empty list is the base model."""
+        if not hasattr(self.model, "peft_config"):
+            yield
+            return
+        if not adapters:
+            with self.model.disable_adapter():
+                yield
+            return
+        before = list(self.model.active_adapters)
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        self.model.base_model.set_adapter(list(adapters))
+        try:
+            yield
+        finally:
+            self.model.base_model.set_adapter(before)
+            _train_only(self.model, trained)
+
+
+def _train_only(model: nn.Module, trained: Sequence[nn.Parameter]) -> None:
+    """``set_adapter`` switches gradients on; put them back as they were."""
+    kept = {id(p) for p in trained}
+    for parameter in model.parameters():
+        parameter.requires_grad_(id(parameter) in kept)
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto`` is CUDA where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def load_model(config: ModelConfig, *, probe: bool = True) -> LoadedModel:
+    """The base model, scorable and probed.
+
+    Raises:
+        MissingExtraError: the embedded model is asked for and not installed.
+        DataError: no model, or no weights, at the given name.
+    """
+    device = resolve_device(config.device)
+    names = attention.register()
+    kind = config.attention
+    if kind == "auto":
+        kind = "flex" if device.type == "cuda" and "flex" in names else "visible"
+    if kind not in names:
+        raise DataError(f"attention '{kind}' is not available on this machine", expected=", ".join(names))
+    model, tokenizer = _tiny() if config.name == "tiny" else _pretrained(config)
+    model.to(device=device, dtype=getattr(torch, config.dtype))
+    model.eval()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    model.set_attn_implementation(names[_supported(model, kind)])
+    make_scorable(model)
+    is_shared = not probe or _passes_probe(model, config.name)
+    return LoadedModel(model, Chat(tokenizer), config.name, device, is_shared)
+
+
+def _supported(model: Any, kind: str) -> str:
+    """Architectures with a soft cap inside attention (Gemma 2) need it written out."""
+    return "eager" if getattr(model.config, "attn_logit_softcapping", None) else kind
+
+
+def _tiny() -> tuple[Any, Any]:
+    """A random model of 40k parameters with a sliding window and a byte tokenizer, for tests."""
+    from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+
+    config = Gemma3TextConfig(
+        vocab_size=ByteTokenizer.vocab_size,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        query_pre_attn_scalar=8,
+        sliding_window=256,
+        layer_types=["sliding_attention", "full_attention"],
+        max_position_embeddings=8192,
+        bos_token_id=256,
+        eos_token_id=257,
+        pad_token_id=257,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Gemma3ForCausalLM(config)
+    return model, ByteTokenizer()
+
+
+def _pretrained(config: ModelConfig) -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as library_logging
+
+    library_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    path = str(embedded_model()) if config.name == "embedded" else config.name
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        path = str(folder)
+        if not (folder / "config.json").is_file():
+            raise DataError("no config.json in the model folder", path=folder, expected="a Hugging Face model")
+        if not any(folder.glob("*.safetensors")):
+            raise DataError("no weights in the model folder", path=folder, expected="*.safetensors")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        model = AutoModelForCausalLM.from_pretrained(
+            path, dtype=getattr(torch, config.dtype), use_safetensors=True, low_cpu_mem_usage=True
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().split("\n")[0][:200]
+        raise DataError(
+            f"model '{config.name}' cannot be loaded: {reason}",
+            expected="'embedded', 'tiny', or a Hugging Face name or folder",
+        ) from None
+    return model, tokenizer
+
+
+@torch.no_grad()
+def _passes_probe(model: Any, name: str) -> bool:
+    """Trie against the stock forward on one small trie with a neighbour; says so where it fails."""
+    try:
+        worst = probe_difference(model)
+    except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        log.warning("model %s: the trie probe raised %s; one sequence per row is used", name, type(error).__name__)
+        return False
+    if worst <= PROBE_TOLERANCE[model.dtype]:
+        return True
+    log.warning("model %s: the trie differs from the stock forward by %.2g; one sequence per row is used", name, worst)
+    return False
+
+
+def probe_difference(model: Any) -> float:
+    """Largest difference of a scored token's log-probability, trie against stock forward."""
+    size = min(model.config.get_text_config().vocab_size, 1_000)
+    generator = torch.Generator().manual_seed(7)
+    trunk, *leaves, other = (torch.randint(3, size, (n,), generator=generator).tolist() for n in (24, 6, 9, 17))
+    sequences = [TokenSequence((*trunk, *leaf), len(trunk)) for leaf in leaves]
+    sequences.append(TokenSequence(tuple(other), 5))
+    trie = build_trie(sequences)
+    logps_S = token_logps(model, trie_tensors(trie, model.device))
+    owner_S = torch.as_tensor(trie.owner_S)
+    return max(
+        float((logps_S[owner_S.to(logps_S.device) == i] - stock_logps(model, sequence)).abs().max())
+        for i, sequence in enumerate(sequences)
+    )
+
+
+def stock_logps(model: Any, sequence: TokenSequence) -> Tensor:
+    """The naive path: one sequence through the model's ordinary forward, its scored log-probabilities."""
+    ids = torch.tensor([sequence.ids], device=model.device)
+    logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits[0].float()
+    logps = torch.log_softmax(logits[sequence.start - 1 : -1], -1)
+    return logps.gather(1, ids[0, sequence.start :, None]).squeeze(1)

@@ -1,0 +1,207 @@
+"""The training loop is ``transformers.Trainer``; here is only what feeds it and what it minimises.
+
+Packs are planned beforehand and carry weights that already sum to one over an optimiser step, so
+that a loss is exact across gradient accumulation and processes. Checkpoints are marked complete
+after the fact: a killed save is never resumed from.
+"""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset, SequentialSampler
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from iimedgpt import io, progress
+from iimedgpt.config import TrainConfig
+from iimedgpt.engine.logps import token_logps
+from iimedgpt.errors import TrainingError
+
+COMPLETE = "complete.json"
+
+Batch = dict[str, Tensor]
+LossOf = Callable[[Tensor, Batch], tuple[Tensor, dict[str, float]]]
+
+
+class Packs(Dataset[Batch]):
+    """Prepared packs in the order they are trained on."""
+
+    def __init__(self, packs: Sequence[Batch]) -> None:
+        self.packs = packs
+
+    def __len__(self) -> int:
+        return len(self.packs)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.packs[index]
+
+
+class TrieTrainer(Trainer):
+    """Minimises ``loss_of(token log-probabilities, pack)`` over packs."""
+
+    loss_is_scaled_for_ga = True
+
+    def __init__(self, *, loss_of: LossOf, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.loss_of = loss_of
+        self.step_metrics: dict[str, float] = {}
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: Batch,
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Σ over the step's packs and processes is the step's loss; DDP averages, hence the factor."""
+        del num_items_in_batch
+        logps_S = token_logps(model, inputs)
+        loss, metrics = self.loss_of(logps_S, inputs)
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"loss is {loss.item()} at step {self.state.global_step + 1}",
+                hint="lower the learning rate; the last checkpoint is kept and the same command resumes from it",
+            )
+        for name, value in metrics.items():
+            self.step_metrics[name] = self.step_metrics.get(name, 0.0) + value
+        loss = loss * self.accelerator.num_processes
+        return (loss, {"logps": logps_S}) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:
+            logs.update(self.step_metrics)
+            self.step_metrics = {}
+        super().log(logs, start_time)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """The plan is already shuffled."""
+        dataset: Any = self.train_dataset if train_dataset is None else train_dataset
+        return SequentialSampler(dataset)
+
+
+class _Progress(TrainerCallback):
+    def __init__(self, bar: progress.Bar) -> None:
+        self.bar = bar
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step:
+            self.bar.advance(state.global_step, "resumed")
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        if logs and "loss" in logs:
+            margin = f"  margin {logs['margin']:.3f}" if "margin" in logs else ""
+            self.bar.advance(1, f"loss {logs['loss']:.3f}{margin}")
+
+
+class _MarkComplete(TrainerCallback):
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        if state.is_world_process_zero:
+            io.write_json(folder / COMPLETE, {"step": state.global_step})
+
+
+def train(
+    model: nn.Module,
+    packs: Sequence[Batch],
+    *,
+    packs_per_step: int,
+    loss_of: LossOf,
+    config: TrainConfig,
+    seed: int,
+    checkpoints: Path,
+    label: str,
+) -> list[dict[str, float]]:
+    """Train in place, resuming from the last complete checkpoint; returns one row of logs a step.
+
+    Raises:
+        TrainingError: the loss is not finite.
+    """
+    _silence_library_warnings()
+    n_steps = len(packs) // packs_per_step
+    if config.max_steps is not None:
+        n_steps = min(n_steps, config.max_steps)
+    io.make_private_dir(checkpoints)
+    trainer = TrieTrainer(
+        model=model,
+        args=_arguments(config, checkpoints, packs_per_step, n_steps, seed, model),
+        train_dataset=Packs(packs),
+        data_collator=_only,
+        loss_of=loss_of,
+    )
+    with progress.bar(label, n_steps) as bar:
+        trainer.add_callback(_Progress(bar))
+        trainer.add_callback(_MarkComplete())
+        trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
+    keep = ("step", "loss", "learning_rate", "grad_norm")
+    return [
+        {key: value for key, value in row.items() if key in keep or key in LOGGED}
+        for row in trainer.state.log_history
+        if "loss" in row
+    ]
+
+
+LOGGED = ("margin", "accuracy", "chosen_logp", "rejected_logp", "nll")
+
+
+def _only(rows: list[Batch]) -> Batch:
+    return rows[0]
+
+
+def _silence_library_warnings() -> None:
+    """Deprecations inside the libraries that a user can do nothing about."""
+    for message in (".*gradient_checkpointing.*", ".*pin_memory.*", ".*lr_scheduler.step.*"):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def _arguments(
+    config: TrainConfig, checkpoints: Path, packs_per_step: int, n_steps: int, seed: int, model: Any
+) -> TrainingArguments:
+    device = next(model.parameters()).device.type
+    dtype = next(model.parameters()).dtype
+    return TrainingArguments(
+        output_dir=str(checkpoints),
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=packs_per_step,
+        max_steps=n_steps,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=config.schedule,
+        warmup_steps=round(config.warmup_frac * n_steps),
+        weight_decay=config.weight_decay,
+        max_grad_norm=1.0,
+        optim="adamw_torch",
+        logging_strategy="steps",
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=config.save_every,
+        save_total_limit=2,
+        report_to=[],
+        disable_tqdm=True,
+        use_cpu=device == "cpu",
+        bf16=dtype == torch.bfloat16,
+        seed=seed,
+        data_seed=seed,
+        remove_unused_columns=False,
+        dataloader_pin_memory=device != "cpu",
+        label_names=[],
+        gradient_checkpointing=config.checkpointing,
+        log_level="error",
+    )
+
+
+def last_checkpoint(checkpoints: Path) -> str | None:
+    """The newest complete checkpoint; incomplete ones are removed."""
+    best: tuple[int, Path] | None = None
+    for folder in checkpoints.glob("checkpoint-*"):
+        if not (folder / COMPLETE).exists():
+            shutil.rmtree(folder)
+            continue
+        step = int(folder.name.rpartition("-")[2])
+        best = max(best or (step, folder), (step, folder))
+    return str(best[1]) if best else None

@@ -1,0 +1,140 @@
+"""Stage ``sft``: supervised fine-tuning of the base on the mixture, answers only.
+
+mixture/train.jsonl, validation.jsonl → adapter/ (LoRA), log.jsonl
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from iimedgpt import io, progress
+from iimedgpt.engine.adapters import add_adapter, save_adapter
+from iimedgpt.engine.batches import Plan, group_by, plan_training
+from iimedgpt.engine.chat import Chat
+from iimedgpt.engine.generate import TrieLanguageModel
+from iimedgpt.engine.logps import trie_tensors
+from iimedgpt.engine.losses import sft_loss
+from iimedgpt.engine.models import SFT, load_model
+from iimedgpt.engine.trainer import Batch, train
+from iimedgpt.engine.trie import TokenSequence, build_trie
+from iimedgpt.run import StageContext
+from iimedgpt.types import Conversation
+
+LOG = "log.jsonl"
+
+
+def run(ctx: StageContext) -> None:
+    """Train the SFT adapter."""
+    config = ctx.config.sft
+    loaded = load_model(ctx.config.model)
+    ctx.device = str(loaded.device)
+    rows, sequences = _tokenise(ctx, loaded.chat, list(ctx.read("mixture", "train.jsonl", Conversation)))
+    validation = list(ctx.read("mixture", "validation.jsonl", Conversation))
+    ctx.check_drops(1.0)
+
+    plan = plan_training(
+        sequences,
+        group_by([row.record_id or row.conversation_id for row in rows]),
+        epochs=config.epochs,
+        groups_per_step=config.groups_per_step,
+        budget=config.tokens_per_pack,
+        seed=ctx.config.seed,
+        is_shared=loaded.is_shared,
+    )
+    packs, counts = _packs(sequences, plan, config.weighting)
+    add_adapter(loaded, SFT, config, ctx.config.seed)
+    scorer = TrieLanguageModel(loaded, SFT, (SFT,))
+    before = validation_loss(scorer, validation)
+    log = train(
+        loaded.model,
+        packs,
+        packs_per_step=plan.packs_per_step,
+        loss_of=_loss_of,
+        config=config,
+        seed=ctx.config.seed,
+        checkpoints=ctx.directory / "checkpoints",
+        label="sft",
+    )
+    loaded.model.eval()
+    after = validation_loss(scorer, validation)
+    save_adapter(loaded, SFT, ctx.output("adapter"))
+    points = [{"step": 0, "validation_loss": before}, {"step": len(log), "validation_loss": after}]
+    io.write_jsonl(ctx.output(LOG), [*points[:1], *log, *points[1:]] if validation else log)
+    ctx.facts.update(counts)
+    ctx.facts.update(
+        model=loaded.name,
+        is_shared=loaded.is_shared,
+        n_steps=len(log),
+        first_loss=log[0]["loss"],
+        last_loss=log[-1]["loss"],
+        validation_loss_before=before,
+        validation_loss_after=after,
+        n_validation=len(validation),
+        n_trained_parameters=sum(p.numel() for k, p in loaded.model.named_parameters() if f".{SFT}." in k),
+    )
+
+
+def _tokenise(
+    ctx: StageContext, chat: Chat, rows: Sequence[Conversation]
+) -> tuple[list[Conversation], list[TokenSequence]]:
+    """One sequence per assistant turn, rendered as serving renders it; too long ones are counted."""
+    kept: list[Conversation] = []
+    sequences: list[TokenSequence] = []
+    for row in progress.track(rows, "tokenising"):
+        turns = [
+            chat.sequence(row.messages[:i], message.content)
+            for i, message in enumerate(row.messages)
+            if message.role == "assistant"
+        ]
+        if any(len(turn.ids) > ctx.config.sft.max_tokens for turn in turns):
+            ctx.drop(row.conversation_id, "over_max_tokens")
+            continue
+        kept += [row] * len(turns)
+        sequences += turns
+        ctx.keep()
+    return kept, sequences
+
+
+def _packs(sequences: Sequence[TokenSequence], plan: Plan, weighting: str) -> tuple[list[Batch], dict[str, float]]:
+    """Every pack of every step as tensors; weights sum to one over a step."""
+    packs: list[Batch] = []
+    n_trie = n_original = n_scored = 0
+    for step in progress.track(plan.steps, "laying out"):
+        members = [sequences[i] for pack in step for i in pack]
+        total = sum(s.n_scored for s in members) if weighting == "token" else len(members)
+        for pack in step:
+            chosen = [sequences[i] for i in pack] or [_empty(sequences)]
+            trie = build_trie(chosen)
+            batch = trie_tensors(trie)
+            counts = torch.tensor([s.n_scored for s in chosen])
+            each = torch.ones(len(chosen)) if weighting == "token" else 1 / counts
+            share = torch.repeat_interleave(each / total, counts) * (1.0 if pack else 0.0)
+            packs.append({**batch, "weight": share[None]})
+            n_trie, n_original = n_trie + trie.n_tokens, n_original + trie.n_original
+            n_scored += len(trie.targets_S)
+    return packs, {
+        "n_trie_tokens": n_trie,
+        "n_original_tokens": n_original,
+        "n_scored_tokens": n_scored,
+        "token_ratio": round(n_original / max(n_trie, 1), 3),
+    }
+
+
+def _empty(sequences: Sequence[TokenSequence]) -> TokenSequence:
+    """Filler that keeps processes in step; its weight is zero."""
+    return TokenSequence(sequences[0].ids[:2], 1)
+
+
+def _loss_of(logps_S: Tensor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    return sft_loss(logps_S, batch["weight"][0]), {}
+
+
+def validation_loss(model: TrieLanguageModel, rows: Sequence[Conversation]) -> float | None:
+    """Nats per answer token over the last answers, None where there are no rows."""
+    if not rows:
+        return None
+    scores = model.score([(row.prompt, row.response) for row in rows])
+    return -sum(s.logp for s in scores) / sum(s.n_tokens for s in scores)
