@@ -167,6 +167,7 @@ def _passes_probe(model: Any, name: str) -> bool:
     return False
 
 
+@torch.no_grad()
 def probe_difference(model: Any) -> float:
     """Largest difference of a scored token's log-probability, trie against stock forward."""
     size = min(model.config.get_text_config().vocab_size, 1_000)

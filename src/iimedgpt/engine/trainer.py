@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset, SequentialSampler
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from iimedgpt import io, progress
 from iimedgpt.config import TrainConfig
@@ -24,6 +25,7 @@ from iimedgpt.engine.logps import token_logps
 from iimedgpt.errors import TrainingError
 
 COMPLETE = "complete.json"
+TRAINED = "trained.safetensors"
 
 Batch = dict[str, Tensor]
 LossOf = Callable[[Tensor, Batch], tuple[Tensor, dict[str, float]]]
@@ -78,6 +80,33 @@ class TrieTrainer(Trainer):
             logs.update(self.step_metrics)
             self.step_metrics = {}
         super().log(logs, start_time)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        """The trained tensors by name, nothing else.
+
+        The library's own way with several adapters makes the *first* one the active one on resume,
+        with no more than a warning: with DPO stacked on SFT, the wrong one would train.
+        """
+        folder = Path(output_dir or str(self.args.output_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {
+            name: parameter.detach().cpu().contiguous()
+            for name, parameter in self.model.named_parameters()
+            if parameter.requires_grad
+        }
+        save_file(tensors, folder / TRAINED)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        tensors = load_file(Path(resume_from_checkpoint) / TRAINED)
+        trained = {k: p for k, p in (model or self.model).named_parameters() if p.requires_grad}
+        if tensors.keys() != trained.keys():
+            raise TrainingError(
+                f"checkpoint {Path(resume_from_checkpoint).name} holds other tensors than are trained now",
+                hint="run the stage again with --force",
+            )
+        with torch.no_grad():
+            for name, parameter in trained.items():
+                parameter.copy_(tensors[name])
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         """The plan is already shuffled."""
@@ -135,6 +164,7 @@ def train(
         loss_of=loss_of,
     )
     with progress.bar(label, n_steps) as bar:
+        trainer.remove_callback(PrinterCallback)
         trainer.add_callback(_Progress(bar))
         trainer.add_callback(_MarkComplete())
         trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))

@@ -1,0 +1,99 @@
+"""The trie gives the naive path's loss and gradients, for every architecture and attention."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from iimedgpt.engine.logps import token_logps, trie_tensors
+from iimedgpt.engine.losses import sum_by_owner
+from iimedgpt.engine.models import probe_difference, stock_logps
+from iimedgpt.engine.trie import TokenSequence, build_trie
+from tests.numerics.architectures import ARCHITECTURES, build, naive_loss, random_ids, six_tasks_of_two_records
+
+TOLERANCE = 1e-5  # float32, relative to the largest gradient
+
+
+def _trie_loss(model, sequences, weights):
+    trie = build_trie(sequences)
+    logps_S = token_logps(model, trie_tensors(trie))
+    sums_N = sum_by_owner(logps_S, torch.as_tensor(trie.owner_S), trie.n_sequences)
+    return -(sums_N * torch.tensor(weights)).sum()
+
+
+@pytest.mark.parametrize("kind", ["visible", "sdpa", "eager"])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_loss_and_gradients_equal_the_naive_path(name: str, kind: str) -> None:
+    sequences = six_tasks_of_two_records()
+    weights = [0.1 * (i + 1) for i in range(len(sequences))]
+    model = build(name, kind)
+
+    expected = naive_loss(model, sequences, weights)
+    expected.backward()
+    gradients = {key: p.grad.clone() for key, p in model.named_parameters()}
+    model.zero_grad()
+    loss = _trie_loss(model, sequences, weights)
+    loss.backward()
+
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    scale = max(g.abs().max().item() for g in gradients.values())
+    for key, parameter in model.named_parameters():
+        assert (parameter.grad - gradients[key]).abs().max().item() < TOLERANCE * scale, key
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_frozen_head_gives_the_same_gradients_as_a_trained_one(name: str) -> None:
+    sequences = six_tasks_of_two_records()
+    weights = [1.0] * len(sequences)
+    gradients = []
+    for is_head_trained in (True, False):
+        model = build(name)
+        model.get_output_embeddings().weight.requires_grad_(is_head_trained)
+        model.get_input_embeddings().weight.requires_grad_(is_head_trained)
+        _trie_loss(model, sequences, weights).backward()
+        gradients.append({k: p.grad for k, p in model.named_parameters() if "layers" in k})
+    for key, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][key], gradient, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_changing_one_trie_changes_nothing_in_its_neighbour(name: str) -> None:
+    model = build(name)
+    kept = TokenSequence(random_ids(18, seed=1), 6)
+    results = []
+    for other_seed in (2, 3):
+        trie = build_trie([kept, TokenSequence(random_ids(25, seed=other_seed), 4)])
+        logps_S = token_logps(model, trie_tensors(trie))
+        results.append(logps_S[torch.as_tensor(trie.owner_S) == 0])
+    torch.testing.assert_close(results[0], results[1], rtol=0, atol=2e-6)
+
+
+def test_the_probe_sees_a_model_that_ignores_the_trie(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build("llama")
+    assert probe_difference(model) < 1e-5
+    broken = type(model).forward
+
+    def forward(self, *args, **kwargs):
+        if "end" in kwargs:
+            kwargs["end"] = torch.full_like(kwargs["end"], kwargs["end"].shape[-1])  # every token sees every earlier one
+        return broken(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(model), "forward", forward)
+    assert probe_difference(model) > 1e-2
+
+
+def test_the_stock_forward_stays_untouched_outside_the_trie() -> None:
+    ids = torch.tensor([random_ids(30, seed=4)])
+    ours = build("gemma3")
+    stock = ARCHITECTURES["gemma3"]()
+    stock.load_state_dict(ours.state_dict())
+    stock.eval()
+    torch.testing.assert_close(ours(input_ids=ids).logits, stock(input_ids=ids).logits, rtol=1e-5, atol=1e-5)
+
+
+def test_one_scored_token_of_the_naive_path_is_its_log_softmax() -> None:
+    model = build("llama")
+    sequence = TokenSequence(random_ids(9, seed=5), 8)
+    logits = model(input_ids=torch.tensor([sequence.ids])).logits[0, 7]
+    expected = torch.log_softmax(logits, -1)[sequence.ids[8]]
+    torch.testing.assert_close(stock_logps(model, sequence), expected[None])
