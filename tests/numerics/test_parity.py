@@ -97,3 +97,10 @@ def test_one_scored_token_of_the_naive_path_is_its_log_softmax() -> None:
     logits = model(input_ids=torch.tensor([sequence.ids])).logits[0, 7]
     expected = torch.log_softmax(logits, -1)[sequence.ids[8]]
     torch.testing.assert_close(stock_logps(model, sequence), expected[None])
+
+
+def test_an_attention_that_does_not_know_the_trie_is_refused() -> None:
+    model = build("llama")
+    model.set_attn_implementation("sdpa")
+    with pytest.raises(RuntimeError, match="does not know the trie"):
+        token_logps(model, trie_tensors(build_trie(six_tasks_of_two_records())))
