@@ -21,10 +21,10 @@ def stages() -> tuple[Stage, ...]:
     return (
         Stage("records", ("records",), (), _records, _records_inputs),
         Stage("instructions", ("instructions",), ("records",), _instructions, _instructions_inputs),
-        Stage("mixture", ("mixture",), ("instructions",), _mixture, _mixture_inputs),
+        Stage("mixture", ("mixture",), ("records", "instructions"), _mixture, _mixture_inputs),
         Stage("sft", ("model", "sft"), ("mixture",), _sft, _model_inputs),
         Stage("sample", ("model", "sample"), ("mixture", "sft"), _sample, _model_inputs),
-        Stage("pairs", ("pairs",), ("mixture", "sample"), _pairs),
+        Stage("pairs", ("pairs",), ("mixture", "sample"), _pairs, _pairs_inputs),
         Stage("dpo", ("model", "dpo"), ("pairs", "sft"), _dpo, _model_inputs),
         Stage("evaluate", ("model", "evaluate"), ("mixture", "pairs", "sft", "dpo"), _evaluate, _model_inputs),
         Stage(
@@ -103,6 +103,12 @@ def _pairs(ctx: StageContext) -> None:
     from iimedgpt.preferences import pairs
 
     pairs.run(ctx)
+
+
+def _pairs_inputs(config: RunConfig) -> dict[str, Path]:
+    from iimedgpt.preferences import pairs
+
+    return pairs.inputs(config)
 
 
 def _dpo(ctx: StageContext) -> None:

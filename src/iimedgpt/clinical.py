@@ -21,6 +21,7 @@ from iimedgpt.text import fold, unique
 FactKind = str  # "number" | "drug" | "negation"
 FACT_KINDS: tuple[FactKind, ...] = ("number", "drug", "negation")
 
+_MAX_NAME_CHARS = 60  # longer is running text, not the name of a disease
 _END = "，,。；;！!？?\n"
 
 
@@ -30,10 +31,17 @@ def _terms() -> dict[str, Any]:
 
 
 def _pattern(words: Iterable[str]) -> re.Pattern[str]:
-    """Leftmost, longest first; a word of letters matches whole words only."""
+    """Leftmost, longest first; a word of letters matches whole words only.
+
+    The first characters are looked up as a set before hundreds of names are tried.
+    """
     ordered = sorted(words, key=lambda word: (-len(word), word))
-    bounds = {True: (r"(?<![a-z0-9])", r"(?![a-z])"), False: ("", "")}
-    return re.compile("|".join(re.escape(word).join(bounds[word[0].isascii()]) for word in ordered))
+    latin = [re.escape(word) for word in ordered if word[0].isascii()]
+    other = [re.escape(word) for word in ordered if not word[0].isascii()]
+    first = "".join(sorted({word[0] for word in ordered if not word[0].isascii()}))
+    parts = [rf"(?=[{first}])(?:{'|'.join(other)})"] if other else []
+    parts += [rf"(?<![a-z0-9])(?=[a-z0-9])(?:{'|'.join(latin)})(?![a-z])"] if latin else []
+    return re.compile("|".join(parts))
 
 
 def _spellings(table: Mapping[str, list[str]]) -> dict[str, str]:
@@ -172,7 +180,8 @@ def _outside_brackets(text: str) -> list[str]:
     for i, char in enumerate(text):
         depth = max(0, depth + (char in "([") - (char in ")]"))
         is_doubt_colon = char in ":：" and parts[-1].strip().endswith(("待查", "诊断", "诊断结果"))
-        is_full_stop = char == "." and (i + 1 == len(text) or text[i + 1].isspace())
+        is_title = parts[-1].lower().endswith(("ms", "mr", "mrs", "dr", "vs"))
+        is_full_stop = char == "." and not is_title and (i + 1 == len(text) or text[i + 1].isspace())
         if depth == 0 and (char in separators or is_doubt_colon or is_full_stop):
             parts.append("")
         else:
@@ -181,11 +190,14 @@ def _outside_brackets(text: str) -> list[str]:
 
 
 def main_diagnosis(text: str) -> str | None:
-    """The first diagnosis without its bracket, the key for holding out diseases; None where there is none."""
+    """The first diagnosis without its bracket, the key for holding out diseases.
+
+    None where there is none, or only running text.
+    """
     for item in diagnoses(text):
         name = re.sub(r"\s*[(\[].*$", "", item).strip()
         if fold(name):
-            return name.lower()
+            return name.lower() if len(name) <= _MAX_NAME_CHARS else None
     return None
 
 
@@ -195,24 +207,30 @@ _NOT_NEGATION = (
 )
 _NEGATION = re.compile(
     rf"(?:否认|未见|未闻及|未触及|未扪及|未及|没有|不伴|(?<![有])无){_NOT_NEGATION}(?:有|明显|显著|过)?(?P<zh>[^{_END}:()]+)"
-    rf"|(?P<sign>[^{_END}:()、无未]+?)(?:试验|检查)?(?:呈|均|为)?(?:阴性|\(-\))"
     r"|\b(?:no|denies|denied|without|negative for)\s+(?P<en>[a-z][a-z \-,/]*)"
 )
+_NEGATIVE = re.compile(rf"(?P<sign>[^{_END}:()、无未]{{1,14}}?)(?:试验|检查)?(?:呈|均|为)?(?:阴性|\(-\))")
 _FINDING_TAIL = re.compile(r"(?:病|接触|过敏)?史$|等.*$|[的了]$|症状$")
 _QUOTES = " \"'“”‘’《》"
+_ZH_JOIN = re.compile(r"[、/及和或与]")
 _EN_JOIN = re.compile(r"\s*,\s*(?:or |and |nor )?|\s+(?:or|and|nor)\s+|/")
 
 
 def negations(text: str) -> list[str]:
     """Findings said to be absent: 无X, 否认X, 未见X, X阴性, X(-), no X, denies X; lists taken apart."""
     found: list[str] = []
-    for match in _NEGATION.finditer(plain(text).lower()):
-        if match["en"]:
-            parts = _EN_JOIN.split(match["en"])
-        else:
-            parts = re.split(r"[、/及和或与]", match["zh"] or match["sign"])
-        found += [_FINDING_TAIL.sub("", part.strip(_QUOTES)).strip(_QUOTES) for part in parts]
+    for match in _negation_matches(plain(text).lower()):
+        finding = match[match.lastgroup or 0]
+        joints = _EN_JOIN if match.lastgroup == "en" else _ZH_JOIN
+        found += [_FINDING_TAIL.sub("", part.strip(_QUOTES)).strip(_QUOTES) for part in joints.split(finding)]
     return unique(part for part in found if 1 < len(part) <= (40 if part.isascii() else 14))
+
+
+def _negation_matches(text: str) -> list[re.Match[str]]:
+    matches = list(_NEGATION.finditer(text))
+    if "阴性" in text or "(-)" in text:
+        matches += _NEGATIVE.finditer(text)
+    return sorted(matches, key=lambda match: match.start())
 
 
 _SIDE = re.compile(
@@ -260,12 +278,12 @@ def _is_held(fact: str, values: Mapping[str, set[str]]) -> bool:
     return units is not None and (not unit or unit in units or "" in units)
 
 
-_NO = re.compile(r"[^::]{0,4}[::]\s*(?:没|无|不|否|no\b|nope|not\b|uh , no|i (?:don|have ?n|did ?n))")
+_NO = re.compile(r"[^::]{0,8}[::]\s*(?:没|无|不|否|no\b|nope|not\b|uh , no|i (?:don|have ?n|did ?n))")
 
 
 def _negated_scopes(visible: str) -> list[str]:
     text = plain(visible).lower()
-    scopes = [match[0] for match in _NEGATION.finditer(text)]
+    scopes = [match[0] for match in _negation_matches(text)]
     lines = text.split("\n")
     for question, reply in pairwise(lines):
         if question.rstrip().endswith("?") and _NO.match(reply[:24]):

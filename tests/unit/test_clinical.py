@@ -29,12 +29,16 @@ def test_numbers_have_one_spelling(text: str, facts: list[str]) -> None:
     assert clinical.numbers(text) == facts
 
 
-@pytest.mark.parametrize("text", ["CA125升高", "维生素B12", "2型糖尿病", "T4偏低", "COVID-19", "5-HT", "L4椎体", "one of them"])
+@pytest.mark.parametrize(
+    "text", ["CA125升高", "维生素B12", "2型糖尿病", "T4偏低", "COVID-19", "5-HT", "L4椎体", "one of them"]
+)
 def test_a_digit_inside_a_name_is_no_number(text: str) -> None:
     assert clinical.numbers(text) == []
 
 
-@pytest.mark.parametrize("text", ["1.头痛2.发热3.2型糖尿病", "（1）头痛（2）发热", "①头痛②发热", "1、头痛\n2、发热", "(1) 头痛"])
+@pytest.mark.parametrize(
+    "text", ["1.头痛2.发热3.2型糖尿病", "（1）头痛（2）发热", "①头痛②发热", "1、头痛\n2、发热", "(1) 头痛"]
+)
 def test_list_numbering_is_no_number(text: str) -> None:
     assert clinical.numbers(text) == []
 

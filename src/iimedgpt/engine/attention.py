@@ -26,6 +26,7 @@ from transformers.masking_utils import eager_mask, sdpa_mask
 Rule = Callable[[Any, Any, Tensor, Tensor], Tensor]
 
 QUERY_BLOCK = 256
+PREFIX = "iimedgpt_"  # names under which transformers knows our attentions
 
 
 @dataclass(frozen=True)
@@ -247,7 +248,7 @@ def register() -> dict[str, str]:
         pairs["flex"] = (flex_attention_forward, _library_mask(flex_attention_mask))
     names = {}
     for name, (attention, mask) in pairs.items():
-        names[name] = f"iimedgpt_{name}"
+        names[name] = PREFIX + name
         AttentionInterface.register(names[name], attention)
         AttentionMaskInterface.register(names[name], mask)
     return names

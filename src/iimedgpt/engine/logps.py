@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from transformers.utils.generic import ModelOutput
 
-from iimedgpt.engine.attention import layout, trie_layout
+from iimedgpt.engine.attention import PREFIX, layout, trie_layout
 from iimedgpt.engine.trie import Trie
 
 HEAD_CHUNK = 256  # rows of logits in memory at once: 256 × 262k × 4 bytes = 268 MB
@@ -170,6 +170,9 @@ class ScorableModel:
     ) -> Any:
         if end is None or position is None or rows is None or targets is None or input_ids is None:
             return super().forward(input_ids=input_ids, **kwargs)  # type: ignore[misc]
+        implementation = str(self.config._attn_implementation)  # type: ignore[attr-defined]
+        if not implementation.startswith(PREFIX):  # any other attention would ignore the trie in silence
+            raise RuntimeError(f"attention '{implementation}' does not know the trie")
         with layout(trie_layout(position[0], end[0])):
             decoder = self.get_decoder()  # type: ignore[attr-defined]
             # attention_mask of ones is essential: with None, the library takes the jumps in the

@@ -1,0 +1,210 @@
+"""The facts of one synthetic case, each drawn once, and as many as its texts have room for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import TypeVar
+
+from iimedgpt.records.diseases import DURATION, NUMBER_SLOT, Denial, Disease, Finding
+from iimedgpt.records.people import Person, pick
+
+T = TypeVar("T")
+ResultPart = str | tuple[float, float, int]  # fixed text, or a number: low, high, decimals
+
+MAX_SECTION_CHARS = 185  # facts of the sections a diagnosis is made from, joining words left out
+MIN_SECTION_CHARS = 110
+MAX_DIALOGUE_CHARS = 85  # facts of the dialogue, as they are said
+
+DIALOGUE_FRAC = 0.4
+VITALS_FRAC = 0.35
+CHILD_YEARS = 14  # a parent speaks for a younger patient
+
+_FEVER = re.compile("发热|高热|低热|发烧|体温|畏寒|寒战")
+_PULSE = re.compile("心率|心律|脉搏|心动过|心悸|心慌|房颤|早搏|次/分")
+_PRESSURE = re.compile("血压|BP|休克|mmHg")
+_FAMILY = re.compile("家族|遗传|父|母")
+_VITAL_IN_SIGN = re.compile(r"体温|脉搏|T\s?\d|P\s?\d")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A disease with what can be worked out once."""
+
+    disease: Disease
+    complaints: tuple[tuple[str, str], ...]  # before and after the duration
+    examinations: tuple[tuple[str, tuple[ResultPart, ...]], ...]
+    has_temperature: bool  # the knowledge itself speaks of it: nothing made up beside it
+    has_pulse: bool
+    has_pressure: bool
+    is_allergic: bool
+    is_familial: bool
+
+
+def compile_plan(disease: Disease) -> Plan:
+    """Parse the slots and look up what the disease's texts speak of."""
+    signs = "".join(disease.signs)
+    told = "".join((disease.name, *disease.complaints, *(f.record for f in disease.findings), signs, *disease.past))
+    everything = told + "".join(denial.record for denial in disease.denied)
+    complaints = (text.partition(DURATION) for text in disease.complaints)
+    return Plan(
+        disease=disease,
+        complaints=tuple((head, tail) for head, _, tail in complaints),
+        examinations=tuple((exam.name, _parse_result(exam.result)) for exam in disease.examinations),
+        has_temperature=bool(_FEVER.search(told)),
+        has_pulse=bool(_PULSE.search(told)),
+        has_pressure=bool(_PRESSURE.search(told)),
+        is_allergic="过敏" in everything,
+        is_familial=bool(_FAMILY.search(everything)),
+    )
+
+
+def _parse_result(result: str) -> tuple[ResultPart, ...]:
+    parts: list[ResultPart] = []
+    end = 0
+    for slot in NUMBER_SLOT.finditer(result):
+        low, high, given = slot.groups()
+        n_written = max(len(number.partition(".")[2]) for number in (low, high))
+        parts += [result[end : slot.start()], (float(low), float(high), int(given) if given else n_written)]
+        end = slot.end()
+    return tuple(part for part in (*parts, result[end:].rstrip("。")) if part)
+
+
+def _render_result(parts: tuple[ResultPart, ...], rng: Random) -> str:
+    text = ""
+    for part in parts:
+        if isinstance(part, str):
+            text += part
+        else:
+            low, high, n_decimals = part
+            text += f"{low + rng.random() * (high - low):.{n_decimals}f}"
+    return text
+
+
+@dataclass(slots=True)
+class Case:
+    """The drawn facts. Every text of the record speaks of these and of no others."""
+
+    plan: Plan
+    person: Person
+    age: int
+    head: str  # the complaint before its duration, and after it
+    duration: str
+    tail: str
+    findings: list[Finding]
+    denied: list[Denial]
+    past: str
+    vitals: str
+    signs: list[str]
+    results: list[tuple[str, str]]  # examination, result
+    key: int  # the place in ``results`` of the one that settles it
+    has_dialogue: bool
+
+    @property
+    def complaint(self) -> str:
+        return f"{self.head}{self.duration}{self.tail}"
+
+    @property
+    def is_child(self) -> bool:
+        return self.age < CHILD_YEARS
+
+    def n_section_chars(self) -> int:
+        """Facts that the written sections tell, in characters."""
+        n = len(self.complaint) * 2 + len(self.past) + len(self.vitals)
+        n += sum(len(finding.record) for finding in self.findings)
+        n += sum(len(denial.record) for denial in self.denied)
+        n += sum(map(len, self.signs))
+        return n + sum(len(name) + len(result) + 2 for name, result in self.results)
+
+    def n_dialogue_chars(self) -> int:
+        """Facts that the dialogue tells, in characters."""
+        n = len(self.complaint) + len(self.past) + len(self.plan.disease.assertion)
+        n += sum(len(finding.patient) for finding in self.findings)
+        return n + sum(len(denial.question) + len(denial.patient) for denial in self.denied)
+
+    def drop_result(self) -> None:
+        """Take out the last examination but the one that settles it."""
+        place = len(self.results) - 1
+        if place == self.key:
+            place -= 1
+        del self.results[place]
+        self.key -= place < self.key
+
+
+def draw_case(plan: Plan, person: Person, age: int, rng: Random) -> Case:
+    """Facts for one record of the disease, within the budget of length."""
+    disease = plan.disease
+    head, tail = pick(plan.complaints, rng)
+    case = Case(
+        plan=plan,
+        person=person,
+        age=age,
+        head=head,
+        duration=pick(disease.durations, rng),
+        tail=tail,
+        findings=_some(disease.findings, 2 if rng.random() < 0.4 else 3, rng),
+        denied=_some(disease.denied, 1 if rng.random() < 0.4 else 2, rng),
+        past=pick(disease.past, rng),
+        vitals="",
+        signs=[disease.signs[0]],
+        results=[(name, _render_result(parts, rng)) for name, parts in plan.examinations],
+        key=disease.key_examination,
+        has_dialogue=rng.random() < DIALOGUE_FRAC,
+    )
+    if rng.random() < 0.6:
+        case.signs.append(pick(disease.signs[1:], rng))
+    while len(case.results) > 2 and rng.random() < 0.4:
+        case.drop_result()
+    if rng.random() < VITALS_FRAC:
+        case.vitals = _draw_vitals(case, rng)
+    _fit(case, rng)
+    return case
+
+
+def _some(items: Sequence[T], n: int, rng: Random) -> list[T]:
+    """``n`` of the items in their own order."""
+    return [items[i] for i in sorted(rng.sample(range(len(items)), min(n, len(items))))]
+
+
+def _fit(case: Case, rng: Random) -> None:
+    """Leave out what can best be spared until the texts fit; fill up what is too short."""
+    if case.has_dialogue and case.n_dialogue_chars() > MAX_DIALOGUE_CHARS and len(case.findings) > 2:
+        case.findings.pop()
+    if case.has_dialogue and case.n_dialogue_chars() > MAX_DIALOGUE_CHARS:
+        del case.denied[1:]
+    n_chars = case.n_section_chars()
+    if n_chars < MIN_SECTION_CHARS:
+        case.vitals = case.vitals or _draw_vitals(case, rng)
+        if len(case.signs) < 2:
+            case.signs.append(case.plan.disease.signs[1])
+        return
+    if n_chars > MAX_SECTION_CHARS:
+        case.vitals = ""
+    while len(case.results) > 2 and case.n_section_chars() > MAX_SECTION_CHARS:
+        case.drop_result()
+    for items, least in ((case.signs, 1), (case.findings, 2), (case.denied, 1)):
+        if len(items) > least and case.n_section_chars() > MAX_SECTION_CHARS:
+            items.pop()
+
+
+def _draw_vitals(case: Case, rng: Random) -> str:
+    """T, P and BP where they cannot contradict what the record says."""
+    plan = case.plan
+    told = case.head + "".join(finding.record for finding in case.findings)
+    is_febrile = bool(_FEVER.search(told))
+    parts = []
+    if not _VITAL_IN_SIGN.search("".join(plan.disease.signs)):
+        if "低热" in told:
+            parts.append(f"T{37.4 + rng.random() * 0.5:.1f}℃")
+        elif is_febrile:
+            parts.append(f"T{38.1 + rng.random() * 0.9:.1f}℃")
+        elif not plan.has_temperature:
+            parts.append(f"T{36.3 + rng.random() * 0.6:.1f}℃")
+    if not plan.has_pulse:
+        slowest = 108 if case.age < 3 else 92 if case.age < 8 else 78 if case.age < CHILD_YEARS else 66
+        parts.append(f"P{slowest + 14 * is_febrile + int(rng.random() * 18)}次/分")
+    if not plan.has_pressure and case.age >= CHILD_YEARS:
+        parts.append(f"BP{112 + int(rng.random() * 24)}/{68 + int(rng.random() * 15)}mmHg")
+    return "，".join(parts)
