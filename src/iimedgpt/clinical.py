@@ -158,6 +158,7 @@ _DIAGNOSIS_LABEL = re.compile(
     r"(?:final |initial )?diagnos[ei]s)\s*[::]?\s*",
     re.IGNORECASE,
 )
+_NO_DIAGNOSIS = re.compile(r"[无未]确诊|诊断不明|不详$")
 _DOUBT = re.compile(r"待查|待排除?|(?:的)?可能性?大?$|[??]|不除外|^疑似|^考虑")
 
 
@@ -169,7 +170,7 @@ def diagnoses(text: str) -> list[str]:
     items = []
     for part in _outside_brackets(without_numbering(text)):
         part = _DOUBT.sub("", _DIAGNOSIS_LABEL.sub("", part.strip())).strip(" .:：、-*•\"“”'#伴")
-        if fold(part):
+        if fold(part) and not _NO_DIAGNOSIS.search(part):
             items.append(part)
     return unique(items)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def test_the_tasks_of_a_record_share_the_trunk_and_the_system_prompt(tmp_path: P
     _, rows = run(tmp_path, [record_of(0)], instruction_first_frac=0.0)
     users = {row.task: row.prompt[1].content for row in rows}
     trunks = [users[task].rsplit("\n\n", 1)[0] for task in ("triage", "examination", "diagnosis", "basis")]
-    assert all(longer.startswith(shorter) for shorter, longer in zip(trunks, trunks[1:], strict=False))
+    assert all(longer.startswith(shorter) for shorter, longer in pairwise(trunks))
     assert users["basis"].rsplit("\n\n", 1)[0] == users["treatment"].rsplit("\n\n", 1)[0]
     assert len({row.prompt[0].content for row in rows}) == 1
     assert [message.role for message in rows[0].prompt] == ["system", "user"]
@@ -208,7 +209,7 @@ def test_a_record_of_sections_that_are_too_long_is_dropped_not_cut(tmp_path: Pat
     ("options", "reason"),
     [({"max_response_chars": 10}, "answer_too_long"), ({"min_response_chars": 6}, "answer_too_short")],
 )
-def test_answers_out_of_bounds_are_dropped(tmp_path: Path, options: dict[str, int], reason: str) -> None:
+def test_answers_out_of_bounds_are_dropped(tmp_path: Path, options: dict[str, Any], reason: str) -> None:
     manifest, rows = run(tmp_path, [record_of(0)], **options)
     assert manifest.n_dropped[reason] == 6 - len(rows) > 0
 

@@ -104,7 +104,7 @@ def test_diagnoses_are_split_and_cleaned() -> None:
         "Pneumonia, left lower lobe",
         "Hypertension",
     ]
-    assert clinical.diagnoses("？。") == []
+    assert clinical.diagnoses("？。") == clinical.diagnoses("无确诊") == []
 
 
 def test_the_main_diagnosis_is_the_first_without_its_bracket() -> None:

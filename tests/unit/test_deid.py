@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from importlib.util import find_spec
@@ -231,9 +232,9 @@ def test_hostile_text_takes_linear_time(unit: str) -> None:
 
 
 # Recall on the generator's planted identifiers. Those in the patient's own dictionary and those of
-# a fixed shape must all go; the rest is held to what was measured, less a margin.
-ALWAYS: tuple[Category, ...] = ("id_card", "phone", "email")
-AT_LEAST = 0.9
+# a fixed shape must all go; names in running text are held to what was measured, less a margin.
+MIN_RECALL = {"name": 0.9}
+HAS_DAY = re.compile(r"[0-9]{4}[-/.年][0-9]{1,2}[-/.月][0-9]|[0-9]{8}|月[0-9]{1,2}[日号]")
 
 
 @pytest.mark.skipif(find_spec("iimedgpt.records.synthetic") is None, reason="no synthetic generator in this build")
@@ -243,16 +244,17 @@ def test_planted_identifiers_are_recalled() -> None:
     n_planted: Counter[str] = Counter()
     n_left: Counter[str] = Counter()
     deidentifier = Deidentifier(SECRET)
-    for raw in synthetic.generate(60, 0):
+    for raw in synthetic.generate(120, 0):
         events, _ = deidentifier.deidentify(raw)
         in_dictionary = {value for values in raw.identifiers.values() for value in values}
         for span in raw.spans:
             planted = raw.events[span.event].text[span.start : span.end]
+            if span.category == "date" and not HAS_DAY.search(planted):
+                continue  # a small shift leaves a lone year or month as it is
             n_planted[span.category] += 1
             is_left = planted in events[span.event].text
             n_left[span.category] += is_left
-            if planted in in_dictionary and span.category not in ("age", "date"):
-                assert not is_left, span.category
-    assert n_planted.keys() >= {"name", "phone", "date"}
-    assert [category for category in ALWAYS if n_left[category]] == []
-    assert [category for category, n in n_planted.items() if n_left[category] > (1 - AT_LEAST) * n] == []
+            assert not (is_left and planted in in_dictionary), span.category
+    assert n_planted.keys() >= {"name", "phone", "id_card", "date", "hospital", "address", "medical_number"}
+    recall = {category: 1 - n_left[category] / n for category, n in n_planted.items()}
+    assert {category: r for category, r in recall.items() if r < MIN_RECALL.get(category, 1.0)} == {}

@@ -19,7 +19,7 @@ _COLON: dict[Language, str] = {"zh": "：", "en": ": "}
 
 # a standing order to come back is a plan, not something found later
 _STANDING = re.compile(
-    r"(?:定期|按时|门诊|如有不适|必要时)[^，,。；;]{0,6}(?:复查|随访|复诊|监测|就诊)|注意[^，,。；;]{0,12}"
+    r"(?:[\d一二两三四五六半]+个?[天周月年]后)?(?:定期|按时|门诊|如有不适|必要时)[^，,。；;]{0,6}(?:复查|随访|复诊|监测|就诊)|注意[^，,。；;]{0,12}"
 )
 _OUTCOME = re.compile(
     r"好转|痊愈|治愈|出院|转归|死亡|抢救成功|愈合|病情(?:稳定|平稳|控制|加重|恶化)|随访|至今|期间|未再|无不适|预后|"
@@ -65,7 +65,6 @@ _NEGATION_CLAUSE = re.compile(
     r"\s*(?:(?:the )?patient |s?he |they )?(?:also )?(?:den(?:ies|ied)|no)\b",
     re.I,
 )
-_NO_DIAGNOSIS = re.compile(r"[无未]确诊|诊断不明|其他疾病|不详")
 _MAX_NAME_CHARS = {"zh": 16, "en": 40}  # longer is a sentence, not the name of an examination
 
 
@@ -162,7 +161,7 @@ def _ordered_in_dialogue(record: Record) -> str:
 
 def _diagnosis(record: Record, task: Task) -> Target:
     text = _preferred(record, task).strip()
-    items = [name for name in clinical.diagnoses(text) if not _NO_DIAGNOSIS.search(name)]
+    items = clinical.diagnoses(text)
     return Target(text, items=tuple(items)) if items else Target(reason="no_diagnosis")
 
 

@@ -96,10 +96,12 @@ def order_events(events: Sequence[Event]) -> list[Event]:
     is_timed = all(event.time is not None for event in events)
     first_words = set() if is_timed else _first_words(events)
 
-    def key(place: int) -> tuple[bool, int, int, int]:
-        event = events[place]
-        kind = EventKind.CHIEF_COMPLAINT if place in first_words else event.kind
-        return (event.kind in LATE_KINDS, (event.time or 0) if is_timed else 0, kind.rank, place)
+    def key(place: int) -> tuple[bool, int, int, bool, int]:
+        event, kind = events[place], events[place].kind
+        is_turn = kind is EventKind.TURN
+        if is_turn and not is_timed:  # what is known of a patient stands before the rest of a dialogue
+            kind = EventKind.CHIEF_COMPLAINT if place in first_words else EventKind.FAMILY_HISTORY
+        return (event.kind in LATE_KINDS, (event.time or 0) if is_timed else 0, kind.rank, is_turn, place)
 
     return [events[place] for place in sorted(range(len(events)), key=key)]
 

@@ -36,7 +36,9 @@ _STATE = re.compile("停经|孕|妊娠|月经|经期|绝经|新生|出生|生后
 _TIME_AGO = re.compile(r"(?:天|日|周|月|年|小时|分钟)余?$|^半")
 _CAUSE = re.compile("后|因|诱|伤|孕|停经|发现|时|体检|逐渐|反复|间断")
 _FINE = re.compile("未见|正常|阴性|无异常")
-_DENIED = re.compile(r"^(?:否认|无)([^，；]+?)(?:病史|史)?$")
+_DENIED = re.compile(r"^(?:否认|无)([^，；]+?)史?$")
+_AFTER = re.compile("^([^，、]{1,8}后)(?!出现|发现|开始)(.+)$")  # 饮酒后|上腹痛
+_NO_SIGN = re.compile("无|未|不|软|正常|阴性|对称|清|可$")
 
 _ENDS: tuple[Place, ...] = ("before", "after")
 _DAY = 24 * 60
@@ -130,7 +132,7 @@ def _present_illness(case: Case, rng: Random) -> Draft:
     closing = pick(("", "", "今来就诊。", "为进一步诊治来院。"), rng)
     variant = int(rng.random() * 4)
     if variant == 0:
-        body = f"因“{case.complaint}”就诊。{findings}，{denied}。"
+        body = f"因“{case.complaint}”就诊。{findings.removeprefix('伴')}，{denied}。"
         closing = ""
     elif variant == 1 and "否认" not in denied:
         body = f"{_onset(case, rng)}，{findings}。病程中{denied}。"
@@ -148,7 +150,8 @@ def _onset(case: Case, rng: Random) -> str:
     if not head or case.tail or _STATE.search(head) or not _TIME_AGO.search(case.duration):
         return case.complaint
     if _HAPPENED.match(head):
-        return f"{ago}{head}"
+        after = _AFTER.match(head)
+        return f"{ago}{after[1]}出现{after[2]}" if after else f"{ago}{head}"
     if _ONGOING.match(head):
         return f"{ago}开始{head}"
     facts = head + "".join(finding.record for finding in case.findings)
@@ -173,16 +176,21 @@ def _basis(case: Case, rng: Random) -> str:
     """Complaint or finding, sign and the result that settles it, as short as it has to be."""
     examination, result = case.results[case.key]
     key = _key_clauses(result)
-    sign = re.split("[，；。]", case.signs[0])[0]
-    finding = pick(case.findings, rng).record
     symptom = case.complaint
-    variants = (
-        f"{symptom}，{finding}；查体：{sign}；{examination}：{key}。",
-        f"根据病史（{symptom}，{finding}）、体征（{sign}）及{examination}（{key}）。",
-        f"有{symptom}的病史，查体见{sign}，{examination}提示{key}。",
-        f"症状：{finding}；体征：{sign}；{examination}：{key}。",
+    finding = pick(case.findings, rng).record.removeprefix("伴")
+    clauses = (clause for sign in case.signs for clause in re.split("[，；。]", sign))
+    sign = next((clause for clause in clauses if not _NO_SIGN.search(clause)), "")
+    variants = [
+        f"{symptom}，{finding}，{examination}示{key}。",
         f"{symptom}，结合{examination}（{key}）支持诊断。",
-    )
+    ]
+    if sign:
+        variants += [
+            f"{symptom}，{finding}；查体：{sign}；{examination}：{key}。",
+            f"根据病史（{symptom}）、体征（{sign}）及{examination}（{key}）。",
+            f"有{symptom}的病史，查体见{sign}，{examination}示{key}。",
+            f"症状：{finding}；体征：{sign}；{examination}：{key}。",
+        ]
     start = int(rng.random() * len(variants))
     for text in (*variants[start:], *variants[:start]):
         if len(text) <= MAX_BASIS_CHARS:
@@ -213,7 +221,7 @@ def _treatment(case: Case, rng: Random) -> str:
     """Two or three items of treatment and advice: numbered, or joined."""
     disease = case.plan.disease
     items = [disease.treatment[0]]
-    if rng.random() < 0.7:
+    if rng.random() < 0.85:
         items.append(pick(disease.treatment[1:], rng))
     items.append(pick(disease.advice, rng))
     is_numbered = rng.random() < 0.5

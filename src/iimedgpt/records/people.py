@@ -30,8 +30,8 @@ _GIVEN: Mapping[Sex, tuple[str, ...]] = {
         "子轩", "俊杰", "宇航", "德胜", "永康", "长庚", "宝山", "天佑", "立新", "晓东", "思远", "浩然", "家骏",
     ),
     "female": (
-        "芳", "娜", "敏", "静", "丽", "艳", "霞", "燕", "玲", "梅", "秀英", "桂兰", "玉珍", "淑芬", "美玲", "春花", "雅婷",
-        "雨桐", "欣怡", "梓涵", "凤琴", "巧云", "月娥", "红梅", "思琪", "诗涵", "慧敏", "佳琪", "素华", "若兰",
+        "芳", "娜", "敏", "静", "丽", "艳", "霞", "燕", "玲", "梅", "秀英", "桂兰", "玉珍", "淑芬", "美玲", "春花",
+        "雨桐", "欣怡", "梓涵", "凤琴", "巧云", "月娥", "红梅", "思琪", "诗涵", "慧敏", "佳琪", "素华", "若兰", "雅婷",
     ),
 }  # fmt: skip
 _MINORITY_NAMES: Mapping[Sex, tuple[str, ...]] = {
@@ -44,14 +44,8 @@ _PROVINCE_CODES = ("32", "41", "51", "42", "37", "21")
 _ROADS = ("长宁路", "建设街", "文昌路", "滨河大道", "朝阳路", "解放西路", "桂花巷", "学府路", "中山北路", "槐树街")
 _ESTATES = ("", "", "锦绣花园", "阳光小区", "翠竹苑", "和平新村")
 _HOSPITALS = (
-    "市第一人民医院",
-    "市第三人民医院",
-    "市中心医院",
-    "县人民医院",
-    "县中医院",
-    "区妇幼保健院",
-    "医科大学附属医院",
-    "镇卫生院",
+    *("市第一人民医院", "市第三人民医院", "市中心医院", "县人民医院", "县中医院"),
+    *("区妇幼保健院", "医科大学附属医院", "镇卫生院"),
 )
 _INDUSTRIES = ("鸿达纺织", "恒源机械", "顺通物流", "康宁食品", "华茂建筑", "众信电子")
 _COMPANIES = ("有限公司", "有限责任公司", "集团有限公司", "厂")
@@ -149,14 +143,12 @@ def _name(sex: Sex, rng: Random, surname: str = "") -> str:
 
 
 def _kin(sex: Sex, age: int, rng: Random) -> tuple[str, Sex]:
-    if age < 18:
-        return pick((("母亲", "female"), ("父亲", "male")), rng)
-    if age < 28:
-        return pick((("母亲", "female"), ("父亲", "male"), ("姐姐", "female")), rng)
+    parents: tuple[tuple[str, Sex], ...] = (("母亲", "female"), ("父亲", "male"))
+    children: tuple[tuple[str, Sex], ...] = (("女儿", "female"), ("儿子", "male"))
     spouse: tuple[str, Sex] = ("丈夫", "male") if sex == "female" else ("妻子", "female")
-    if age < 50:
-        return spouse
-    return pick((spouse, ("女儿", "female"), ("儿子", "male")), rng)
+    if age < 28:
+        return pick(parents, rng)
+    return spouse if age < 50 else pick((spouse, *children), rng)
 
 
 def _job(sex: Sex, age: int, rng: Random) -> str:

@@ -119,7 +119,7 @@ WORDS = frozenset({"kin", "self"})  # slots that identify nobody
 
 _N_TRIES = 12
 _OWN = frozenset({"name", "relative", "id_card", "phone", "relative_phone", "address", "employer", "number", "kin"})
-_SELF = re.compile(r"\{(\w+)\}")
+_SLOT = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(slots=True)
@@ -192,7 +192,7 @@ class Planter:
 
 
 def _compile(template: Template) -> _Compiled:
-    pieces = _SELF.split(template.text)
+    pieces = _SLOT.split(template.text)
     parts = tuple((pieces[i], pieces[i + 1] if i + 1 < len(pieces) else "") for i in range(0, len(pieces), 2))
     unknown = [slot for _, slot in parts if slot and slot not in SLOTS and slot not in WORDS]
     if unknown:
@@ -241,11 +241,11 @@ def _value(slot: str, person: Person, day: date, rng: Random) -> str:
 def _full_date(day: date, rng: Random) -> str:
     year, month, number = day.year, day.month, day.day
     chance = int(rng.random() * 5)
-    if chance < 2:
-        return f"{year}年{month}月{number}日"
-    return (f"{year}-{month:02d}-{number:02d}", f"{year}.{month}.{number}", f"{year}/{month:02d}/{number:02d}")[
-        chance - 2
-    ]
+    if chance == 0:
+        return f"{year}-{month:02d}-{number:02d}"
+    if chance == 1:
+        return f"{year}.{month}.{number}"
+    return f"{year}/{month:02d}/{number:02d}" if chance == 2 else f"{year}年{month}月{number}日"
 
 
 def _insert(draft: Draft, index: int, place: Place, phrase: str, places: list[tuple[int, int, Category]]) -> list[Span]:
