@@ -59,6 +59,7 @@ _VALUE = re.compile(
     r"|(?P<value>\d+(?:\.\d+)?(?:/\d+(?:\.\d+)?)?)"
 )
 _GAP = re.compile(r"\s*-?\s*(?:[余多来几]+)?\s*")
+_TEST_NAME = re.compile(r"24(?:小时|h)(?:动态|尿|食管|心电|血压)")
 _NAME_TAIL = re.compile(r"\s*(?:型|期|号|导联|维)|-?[a-z]")
 _NUMBERING = re.compile(r"(?<![\d./])(?<!\d:)\(?(\d{1,2})(?:[)]、?|、|\.(?!\d)|\.(?=\d{1,2}型)|\.\s+)")
 _CIRCLED = re.compile(r"[\u2460-\u2473]、?")
@@ -134,6 +135,8 @@ def _fact(match: re.Match[str], text: str, is_lenient: bool) -> str | None:
     if match["mantissa"]:
         return f"{_trim(match['mantissa'])}e{int(match['power'])}"
     value = "/".join(_trim(part) for part in match["value"].split("/"))
+    if not is_lenient and _TEST_NAME.match(text, match.start()):
+        return None
     unit_at = _GAP.match(text, match.end())
     unit = _UNIT.match(text, unit_at.end() if unit_at else match.end())
     if unit:

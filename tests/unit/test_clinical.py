@@ -30,7 +30,8 @@ def test_numbers_have_one_spelling(text: str, facts: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["CA125升高", "维生素B12", "2型糖尿病", "T4偏低", "COVID-19", "5-HT", "L4椎体", "one of them"]
+    "text",
+    ["CA125升高", "维生素B12", "2型糖尿病", "T4偏低", "COVID-19", "5-HT", "L4椎体", "24小时动态心电图", "one of them"],
 )
 def test_a_digit_inside_a_name_is_no_number(text: str) -> None:
     assert clinical.numbers(text) == []

@@ -103,6 +103,11 @@ def test_a_plan_keeps_what_is_to_be_done_and_loses_what_happened() -> None:
     assert made.n_removed == 3
 
 
+def test_the_items_of_a_plan_are_numbered_anew_after_a_removal() -> None:
+    made = target("treatment", (K.TREATMENT, "1.术后恢复良好；2.予吸氧；3.口服阿司匹林；"))
+    assert made.text == "1.予吸氧；2.口服阿司匹林。"
+
+
 def test_a_plan_of_outcomes_only_is_no_plan() -> None:
     made = target("treatment", (K.TREATMENT, "患者症状缓解，好转出院。"))
     assert (made.reason, made.n_removed) == ("only_outcome", 1)
@@ -117,6 +122,10 @@ def test_a_list_of_drugs_is_a_plan() -> None:
     [
         "症状逐渐缓解。",
         "复查胸片提示炎症吸收。",
+        "3天后复查血常规正常。",
+        "给药后血小板升至正常范围。",
+        "出现腹痛，予禁食。",
+        "术后转康复医学科治疗。",
         "病情稳定。",
         "术后恢复良好。",
         "随访半年。",
@@ -139,6 +148,8 @@ def test_outcomes_course_and_later_results_are_the_future(sentence: str) -> None
         "予布洛芬缓解疼痛。",
         "定期复查血常规。",
         "一周后门诊复诊。",
+        "停药4周后复查呼气试验。",
+        "每年复查胃镜及病理。",
         "绝对卧床休息，吸氧。",
         "急诊行手术治疗。",
         "口服二甲双胍0.5g，每日3次。",

@@ -19,7 +19,8 @@ _COLON: dict[Language, str] = {"zh": "：", "en": ": "}
 
 # a standing order to come back is a plan, not something found later
 _STANDING = re.compile(
-    r"(?:[\d一二两三四五六半]+个?[天周月年]后)?(?:定期|按时|门诊|如有不适|必要时)[^，,。；;]{0,6}(?:复查|随访|复诊|监测|就诊)|注意[^，,。；;]{0,12}"
+    r"(?:(?:停药|出院|术后)?[\d一二两三四五六半]+个?(?:小时|天|周|月|年)后|每(?:隔)?[\d半]*个?[年月周日天]|定期|按时|门诊|如有不适|必要时)"
+    r"[^，,。；;]{0,6}(?:复查|随访|复诊|监测|就诊)|注意[^，,。；;]{0,12}"
 )
 _OUTCOME = re.compile(
     r"好转|痊愈|治愈|出院|转归|死亡|抢救成功|愈合|病情(?:稳定|平稳|控制|加重|恶化)|随访|至今|期间|未再|无不适|预后|"
@@ -27,10 +28,10 @@ _OUTCOME = re.compile(
     r"(?:症状|疼痛|[疼痛咳喘胀麻吐烧晕肿]|体温|发热|血压|血糖|出血|体征|感染|炎症|指标|皮疹|腹泻)[^，,。；;]{0,6}"
     r"(?:缓解|消失|减轻|改善|控制(?!血|感|体)|下降|降至|正常|加重|减少|消退|停止)|较(?:前|入院)|逐渐|满意|"
     r"第[\d一二三四五六七八九十]+(?:天|日|周)|(?:\d+|[一二两三四五六七八九十半])个?(?:天|日|周|月|小时)(?:后|余后)|"
-    r"患者(?:出现|诉|自觉|逐渐|未|无|仍|突)|再次|转(?:入|至|科|院)|会诊|放弃|拒绝|签字|家属|娩出|产出|apgar"
+    r"(?:提升|上升|升|增|降)至|(?:^|[，,。；;])出现|患者(?:出现|诉|自觉|逐渐|未|无|仍|突)|再次|转(?:入|至|科|院|[^，,。；;]{1,6}科)|会诊|放弃|拒绝|签字|家属|娩出|产出|apgar"
 )
 _FINDING = re.compile(
-    r"复查[^。；;]{0,24}(?:提示|示|见|[:：]|正常|下降|升高|异常|阴性|阳性)|病理|冰冻|免疫组化|术中|探查|手术(?:顺利|时长|时间|经过)|"
+    r"复查[^。；;]{0,24}(?:提示|示|见|[:：]|正常|下降|升高|异常|阴性|阳性)|病理[^，,。；;]{0,12}(?:示|确认|回报|符合|结果|诊断|为|证实|[:：])|冰冻|免疫组化|术中|探查|手术(?:顺利|时长|时间|经过)|"
     r"升高|偏高|降低|减低|增高|发现|肌力|抽出|所见|无手术禁忌|(?:血运|生命体征|一般情况)[^，,。；;]{0,6}(?:良好|可|平稳)|渗出|"
     r"提示|显示|示[:：]|[查片CTRI图超镜]示|可见|未见|回报|回示|确诊|证实|确认|检出|阴性|阳性|"
     r"结果[^，,。；;]{0,6}(?:无|正常|异常|均|为)|(?:均|无|未见)(?:明显)?(?:正常|异常)|查体|听诊|神志清"
@@ -44,7 +45,8 @@ _OUTCOME_EN = re.compile(
     re.IGNORECASE,
 )
 _PLAN = re.compile(
-    r"治疗|予|给|行|术|服|药|用|注|滴|输|吸氧|休息|卧床|建议|饮食|护理|监测|复查|抗|补|控制|纠正|营养|"
+    r"治疗|予|给|行|术|服|药|用|注|滴|输|吸氧|休息|卧床|建议|[食餐饮禁戒]|护理|监测|复查|复诊|门诊|抗|补|控制|纠正|营养|减压|"
+    r"避免|抬高|记录|锻炼|运动|"
     r"\b(?:start|continue|give|take|prescrib|recommend|refer|order|schedule|increase|decrease|follow)",
     re.IGNORECASE,
 )
@@ -57,6 +59,7 @@ _ORDER_VERB = re.compile(
     r"^(?:建议|需要?|拟|急|完善|进行|行|查|做|复查|检查|\s)+(?=.{2})|^(?:order|obtain|get|check)\s+"
 )
 _ORDER_BLOCK = re.compile(r"#?\s*检查项目\s*#?\s*[:：]?\s*\n?(?P<body>[^#]+)")
+_ITEM_NUMBER = re.compile(r"((?:^|(?<=[。；;\n]))\s*[(（]?)\d{1,2}([.、)）](?!\d))")
 _BARE_NUMBER = re.compile(r"\s*[(（]?\d{1,2}[.、)）]")
 _CLAUSE = re.compile(r"(?<=[，,。；;])|(?<=：)(?=[无否未])")
 _BARE_FINDING = re.compile(r"(?![有伴无未否现后曾偶])[^，,。；;\d]{1,8}[，,。；;]?")
@@ -181,13 +184,25 @@ def _plan(record: Record, task: Task) -> Target:
     """The plan without outcomes, course and results found later, sentence by sentence."""
     parts = _statements(_preferred(record, task))
     kept = [part for part in parts if not is_future(part)]
-    if len(kept) > 1 and record.language == "zh":
+    if len(kept) < len(parts) and record.language == "zh":  # a narrative: remarks without a plan go too
         kept = [part for part in kept if _PLAN.search(part) or clinical.drugs(part)]
     n_removed = len(parts) - len(kept)
     text = "".join(kept).strip()
-    if not text or (n_removed and not _PLAN.search(text)):
+    if not text:
         return Target(reason="only_outcome", n_removed=n_removed)
-    return Target(text, n_removed=n_removed)
+    return Target(_renumber(text) if n_removed else text, n_removed=n_removed)
+
+
+def _renumber(text: str) -> str:
+    """List numbers from 1 again after items were removed; no dangling semicolon."""
+    count = 0
+
+    def number(match: re.Match[str]) -> str:
+        nonlocal count
+        count += 1
+        return f"{match[1]}{count}{match[2]}"
+
+    return re.sub(r"[；;]$", "。", _ITEM_NUMBER.sub(number, text))
 
 
 def _statements(text: str) -> list[str]:
@@ -206,10 +221,9 @@ def is_future(sentence: str) -> bool:
 
     Two absent findings in one sentence are an examination, not a plan.
     """
-    text = _STANDING.sub("", sentence)
-    if any(pattern.search(text) for pattern in (_OUTCOME, _FINDING, _LAB_VALUE, _OUTCOME_EN)):
+    if any(pattern.search(sentence) for pattern in (_FINDING, _LAB_VALUE, _OUTCOME_EN)):
         return True
-    return len(clinical.negations(text)) > 1
+    return _OUTCOME.search(_STANDING.sub("", sentence)) is not None or len(clinical.negations(sentence)) > 1
 
 
 def without_invented_negations(text: str, visible: str) -> tuple[str, int]:

@@ -14,8 +14,9 @@ from iimedgpt.records.people import Person, pick
 T = TypeVar("T")
 ResultPart = str | tuple[float, float, int]  # fixed text, or a number: low, high, decimals
 
-MAX_SECTION_CHARS = 185  # facts of the sections a diagnosis is made from, joining words left out
+MAX_SECTION_CHARS = 175  # facts of the sections a diagnosis is made from, joining words left out
 MIN_SECTION_CHARS = 110
+MIN_DIALOGUE_CHARS = 48
 MAX_DIALOGUE_CHARS = 85  # facts of the dialogue, as they are said
 
 DIALOGUE_FRAC = 0.4
@@ -174,6 +175,8 @@ def _fit(case: Case, rng: Random) -> None:
         case.findings.pop()
     if case.has_dialogue and case.n_dialogue_chars() > MAX_DIALOGUE_CHARS:
         del case.denied[1:]
+    if case.has_dialogue and case.n_dialogue_chars() < MIN_DIALOGUE_CHARS and len(case.denied) < 2:
+        case.denied.append(next(denial for denial in case.plan.disease.denied if denial is not case.denied[0]))
     n_chars = case.n_section_chars()
     if n_chars < MIN_SECTION_CHARS:
         case.vitals = case.vitals or _draw_vitals(case, rng)

@@ -25,6 +25,8 @@ MAX_BASIS_CHARS = 60
 MAX_DIFFERENTIAL_CHARS = 50
 MAX_TREATMENT_CHARS = 70
 MAX_KEY_CHARS = 26
+SHORT_DIALOGUE_CHARS = 55  # facts; with fewer, every question is asked by itself
+ROOM_FOR_MORE_CHARS = 150  # facts; with more, history that tells nothing new is left out
 
 # complaints that tell what happened or was noticed: 出现 does not fit before them
 _HAPPENED = re.compile(
@@ -74,7 +76,7 @@ def _dialogue(case: Case, rng: Random) -> Iterator[Draft]:
     patient = "孩子" if case.is_child else "我"
     opening = f"{pick(('', '', '大夫，', '医生，'), rng)}{patient}{case.complaint}了，{first}"
     turns: list[tuple[str, str]] = []
-    if rng.random() < 0.3:
+    if rng.random() < 0.3 and case.n_dialogue_chars() > SHORT_DIALOGUE_CHARS:
         opening += f"，{more}"
     else:
         turns.append((pick(("还有别的不舒服吗？", "还有什么症状？", "其他方面呢？"), rng), f"{more}。"))
@@ -110,12 +112,13 @@ def _history(case: Case, rng: Random) -> Iterator[Draft]:
     if case.has_dialogue:  # nothing that was not asked
         yield Draft(EventKind.PAST_HISTORY, f"{past}。", 21)
         return
-    if not case.plan.is_allergic and rng.random() < 0.3:
+    has_room = case.n_section_chars() < ROOM_FOR_MORE_CHARS
+    if has_room and not case.plan.is_allergic and rng.random() < 0.3:
         past += "，否认药物过敏史"
     yield Draft(EventKind.PAST_HISTORY, f"{past}。", 21, places=("after",))
-    if rng.random() < 0.15:
+    if has_room and rng.random() < 0.2:
         yield Draft(EventKind.PERSONAL_HISTORY, _personal(case, rng), 22)
-    if not case.plan.is_familial and rng.random() < 0.12:
+    elif has_room and not case.plan.is_familial and rng.random() < 0.2:
         yield Draft(EventKind.FAMILY_HISTORY, pick(("否认家族遗传病史。", "家族中无类似疾病。"), rng), 23)
 
 

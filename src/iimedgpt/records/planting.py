@@ -117,7 +117,8 @@ SLOTS: dict[str, Category] = {
 }
 WORDS = frozenset({"kin", "self"})  # slots that identify nobody
 
-_N_TRIES = 12
+AGE_IDENTIFIES = 90  # years
+_N_TRIES = 30
 _OWN = frozenset({"name", "relative", "id_card", "phone", "relative_phone", "address", "employer", "number", "kin"})
 _SLOT = re.compile(r"\{(\w+)\}")
 
@@ -164,9 +165,11 @@ class Planter:
     ) -> list[Span]:
         """Write identifiers into the drafts, in place, and return where they stand.
 
+        An age of 90 or more is one of them: it stands in the demographics already.
         ``room`` limits the kinds that it names; kinds with one ``Room`` share it.
         """
-        wanted = pick((1, 1, 1, 1, 2, 2, 2, 3, 3, 4), rng)
+        is_aged = person.age_on(day) >= AGE_IDENTIFIES
+        wanted = pick((1, 1, 1, 1, 2, 2, 2, 3, 3, 4), rng) - is_aged
         hosts = [
             (i, draft, compiled)
             for i, draft in enumerate(drafts)
@@ -175,6 +178,8 @@ class Planter:
         ]
         spans: list[Span] = []
         for _ in range(_N_TRIES if hosts else 0):
+            if len(spans) >= wanted:
+                break
             index, draft, compiled = pick(hosts, rng)
             if draft.is_planted or compiled.n_spans > wanted - len(spans):
                 continue
@@ -186,9 +191,9 @@ class Planter:
                     continue
                 limit.n_chars -= len(planted[0])
             spans += _insert(draft, index, compiled.template.place, *planted)
-            if len(spans) >= wanted:
-                break
-        return spans
+        if is_aged:
+            spans.append(_age_span(drafts, person.age_on(day)))
+        return sorted(spans, key=lambda span: (span.event, span.start))
 
 
 def _compile(template: Template) -> _Compiled:
@@ -246,6 +251,13 @@ def _full_date(day: date, rng: Random) -> str:
     if chance == 1:
         return f"{year}.{month}.{number}"
     return f"{year}/{month:02d}/{number:02d}" if chance == 2 else f"{year}年{month}月{number}日"
+
+
+def _age_span(drafts: Sequence[Draft], age: int) -> Span:
+    text = f"{age}岁"
+    index = next(i for i, draft in enumerate(drafts) if draft.kind is EventKind.DEMOGRAPHICS)
+    start = drafts[index].text.index(text)
+    return Span(index, start, start + len(text), "age")
 
 
 def _insert(draft: Draft, index: int, place: Place, phrase: str, places: list[tuple[int, int, Category]]) -> list[Span]:

@@ -30,7 +30,7 @@ SURNAMES = (
 )
 _SAFE_SURNAMES = (
     "王李张刘陈杨赵吴徐孙朱胡郭罗郑梁谢宋唐许邓韩冯曹彭肖袁潘蔡蒋杜吕沈姚卢姜崔谭汪廖贾邹秦邱薛闫侯郝龚邵覃戴陆孟钱魏丁尹贺"
-    "褚樊祝裴翁耿聂柳鲍葛倪骆阮邢俞"
+    "褚樊裴翁耿聂柳鲍葛倪骆阮邢俞"
 )
 # second characters with which these surnames begin words, not names: 张口, 陈旧, 孙女, 许久, 胡言; 感谢医生
 _NO_NAME = (
@@ -173,7 +173,8 @@ _ZH: list[tuple[Category, str]] = [
     # a whole word before a doctor's title: any surname, and names with a dot
     (
         "name",
-        rf"(?<![{CJK}])(?!高年资|高级|全科|安排|常规|关注|时任)([{SURNAMES}][{CJK}]{{1,2}}|[{CJK}]{{1,5}}[·•][{CJK}]{{1,6}})"
+        rf"(?<![{CJK}])(?!高年资|高级|全科|安排|常规|关注|时任|左右){_NO_NAME}"
+        rf"([{SURNAMES}]{_GIVEN_SAFE}{{1,2}}|[{CJK}]{{1,5}}[·•][{CJK}]{{1,6}})"
         r"(?=副?主任医师|主治医师|住院医师|副?主任|医师|医生|大夫|护士|副?教授|院长)",
     ),
     ("name", rf"(?<![{CJK}])([{SURNAMES}])(?=(?:医师|医生|大夫|主任|护士|先生|女士|小姐|阿姨)(?![{CJK}]))"),

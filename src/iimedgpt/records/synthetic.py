@@ -16,14 +16,14 @@ from iimedgpt.records.composing import VISIBLE, compose
 from iimedgpt.records.diseases import Disease, load_knowledge
 from iimedgpt.records.people import Person, Sex, draw_person
 from iimedgpt.records.planting import TEMPLATES, Draft, Planter, Room, Template
-from iimedgpt.records.raw import RawRecord, Span
+from iimedgpt.records.raw import RawRecord
 from iimedgpt.types import Event, EventKind
 
 __all__ = ["Disease", "generate", "load_knowledge"]
 
 MAX_VISIBLE_CHARS = 230  # what the diagnosis task sees beside the dialogue, planted identifiers included
 MAX_DIALOGUE_CHARS = 160
-SECOND_VISIT_FRAC = 0.13  # tries; about one in ten finds a patient of the right age and sex
+SECOND_VISIT_FRAC = 0.11  # tries; about one in ten finds a patient of the right age and sex
 AGED_FRAC = 0.04  # of the patients whose disease reaches 75 years: 90 and older
 INPATIENT_FRAC = 0.3  # of the diseases that are treated either way
 
@@ -95,8 +95,6 @@ def _build_record(
     is_inpatient = setting == "inpatient" or (setting == "either" and rng.random() < INPATIENT_FRAC)
     drafts = compose(draw_case(plan, person, age, rng), is_inpatient, rng)
     spans = planter.plant(drafts, person, day, _room(drafts), rng)
-    spans += _age_spans(drafts[0], age)
-    spans.sort(key=lambda span: (span.event, span.start))
     return RawRecord(
         patient_key=person.key,
         encounter_key=f"{person.key}-{visit}",
@@ -119,12 +117,3 @@ def _room(drafts: Sequence[Draft]) -> dict[EventKind, Room]:
     n_visible = sum(len(draft.text) for draft in drafts if draft.kind in VISIBLE)
     visible = Room(MAX_VISIBLE_CHARS - n_visible)
     return dict.fromkeys(VISIBLE, visible) | {EventKind.TURN: Room(MAX_DIALOGUE_CHARS - n_turns)}
-
-
-def _age_spans(demographics: Draft, age: int) -> list[Span]:
-    """An age of 90 or more identifies by itself."""
-    if age < 90:
-        return []
-    text = f"{age}岁"
-    start = demographics.text.index(text)
-    return [Span(0, start, start + len(text), "age")]
