@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import pytest
@@ -128,7 +128,7 @@ def test_every_record_holds_one_to_four_planted_identifiers_in_order(records: li
         assert 1 <= len(record.spans) <= 4
         places = [(span.event, span.start, span.end) for span in record.spans]
         assert places == sorted(places)
-        assert all(a[2] <= b[1] for a, b in zip(places, places[1:], strict=False) if a[0] == b[0])
+        assert all(a[2] <= b[1] for a, b in pairwise(places) if a[0] == b[0])
 
 
 def test_every_category_is_planted(records: list[RawRecord]) -> None:
@@ -289,9 +289,12 @@ def test_dialogue_and_present_illness_tell_the_same_findings_and_denials(
             continue
         disease = diseases[text_of(record, KIND.INITIAL_DIAGNOSIS)]
         said, written = text_of(record, KIND.TURN), text_of(record, KIND.PRESENT_ILLNESS)
+        complaint = text_of(record, KIND.CHIEF_COMPLAINT)
+        assert complaint in said
         n_told = 0
         for finding in disease.findings:
-            is_written = finding.record.removeprefix("伴") in written
+            fact = finding.record.removeprefix("伴")
+            is_written = fact in written and fact not in complaint
             assert not is_written or finding.patient in said, (record.row, finding)
             n_told += is_written
         for denial in disease.denied:
@@ -359,7 +362,7 @@ def test_every_knowledge_file_is_sound(path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        ("key_examination = 1", "key_examination = 7", "diseases.0: invalid value .*not an index"),
+        ("key_examination = 1", "key_examination = 7", "diseases.0'.*not an index"),
         ("ages = [20, 60]", "ages = [60, 20]", "'ages' is not"),
         ("ages = [20, 60]", "age = [60, 20]", "diseases.0.age"),
         ("{118-145}", "{118-}", "diseases.0.examinations.0"),

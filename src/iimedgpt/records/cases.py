@@ -6,10 +6,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from iimedgpt.records.diseases import DURATION, NUMBER_SLOT, Denial, Disease, Finding
 from iimedgpt.records.people import Person, pick
+from iimedgpt.text import ngrams
 
 T = TypeVar("T")
 ResultPart = str | tuple[float, float, int]  # fixed text, or a number: low, high, decimals
@@ -30,12 +31,21 @@ _FAMILY = re.compile("家族|遗传|父|母")
 _VITAL_IN_SIGN = re.compile(r"体温|脉搏|T\s?\d|P\s?\d")
 
 
+class Complaint(NamedTuple):
+    """A chief complaint with what adds to it: findings that are new, denials that do not contradict."""
+
+    head: str  # before the duration
+    tail: str
+    findings: tuple[Finding, ...]
+    denied: tuple[Denial, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A disease with what can be worked out once."""
 
     disease: Disease
-    complaints: tuple[tuple[str, str], ...]  # before and after the duration
+    complaints: tuple[Complaint, ...]
     examinations: tuple[tuple[str, tuple[ResultPart, ...]], ...]
     has_temperature: bool  # the knowledge itself speaks of it: nothing made up beside it
     has_pulse: bool
@@ -49,10 +59,9 @@ def compile_plan(disease: Disease) -> Plan:
     signs = "".join(disease.signs)
     told = "".join((disease.name, *disease.complaints, *(f.record for f in disease.findings), signs, *disease.past))
     everything = told + "".join(denial.record for denial in disease.denied)
-    complaints = (text.partition(DURATION) for text in disease.complaints)
     return Plan(
         disease=disease,
-        complaints=tuple((head, tail) for head, _, tail in complaints),
+        complaints=tuple(_compile_complaint(disease, text) for text in disease.complaints),
         examinations=tuple((exam.name, _parse_result(exam.result)) for exam in disease.examinations),
         has_temperature=bool(_FEVER.search(told)),
         has_pulse=bool(_PULSE.search(told)),
@@ -60,6 +69,20 @@ def compile_plan(disease: Disease) -> Plan:
         is_allergic="过敏" in everything,
         is_familial=bool(_FAMILY.search(everything)),
     )
+
+
+def _compile_complaint(disease: Disease, text: str) -> Complaint:
+    head, _, tail = text.partition(DURATION)
+    words = ngrams(head + tail, 2)
+    new = tuple(f for f in disease.findings if len(ngrams(f.record, 2) & words) * 2 <= len(f.record))
+    denied = tuple(d for d in disease.denied if not any(word in head + tail for word in denied_words(d)))
+    return Complaint(head, tail, new if len(new) > 1 else disease.findings, denied or disease.denied[:1])
+
+
+def denied_words(denial: Denial) -> list[str]:
+    """无呕血、黑便 → 呕血, 黑便."""
+    text = denial.record.removeprefix("否认").removeprefix("无").removeprefix("明显")
+    return [word for word in re.split("[、及和或与]", text) if len(word) > 1]
 
 
 def _parse_result(result: str) -> tuple[ResultPart, ...]:
@@ -137,16 +160,16 @@ class Case:
 def draw_case(plan: Plan, person: Person, age: int, rng: Random) -> Case:
     """Facts for one record of the disease, within the budget of length."""
     disease = plan.disease
-    head, tail = pick(plan.complaints, rng)
+    complaint = pick(plan.complaints, rng)
     case = Case(
         plan=plan,
         person=person,
         age=age,
-        head=head,
+        head=complaint.head,
         duration=pick(disease.durations, rng),
-        tail=tail,
-        findings=_some(disease.findings, 2 if rng.random() < 0.4 else 3, rng),
-        denied=_some(disease.denied, 1 if rng.random() < 0.4 else 2, rng),
+        tail=complaint.tail,
+        findings=_some(complaint.findings, 2 if rng.random() < 0.4 else 3, rng),
+        denied=_some(complaint.denied, 1 if rng.random() < 0.4 else 2, rng),
         past=pick(disease.past, rng),
         vitals="",
         signs=[disease.signs[0]],
@@ -160,7 +183,7 @@ def draw_case(plan: Plan, person: Person, age: int, rng: Random) -> Case:
         case.drop_result()
     if rng.random() < VITALS_FRAC:
         case.vitals = _draw_vitals(case, rng)
-    _fit(case, rng)
+    _fit(case, complaint, rng)
     return case
 
 
@@ -169,14 +192,14 @@ def _some(items: Sequence[T], n: int, rng: Random) -> list[T]:
     return [items[i] for i in sorted(rng.sample(range(len(items)), min(n, len(items))))]
 
 
-def _fit(case: Case, rng: Random) -> None:
+def _fit(case: Case, complaint: Complaint, rng: Random) -> None:
     """Leave out what can best be spared until the texts fit; fill up what is too short."""
     if case.has_dialogue and case.n_dialogue_chars() > MAX_DIALOGUE_CHARS and len(case.findings) > 2:
         case.findings.pop()
     if case.has_dialogue and case.n_dialogue_chars() > MAX_DIALOGUE_CHARS:
         del case.denied[1:]
-    if case.has_dialogue and case.n_dialogue_chars() < MIN_DIALOGUE_CHARS and len(case.denied) < 2:
-        case.denied.append(next(denial for denial in case.plan.disease.denied if denial is not case.denied[0]))
+    if case.has_dialogue and case.n_dialogue_chars() < MIN_DIALOGUE_CHARS:
+        case.denied = list(complaint.denied[:2])
     n_chars = case.n_section_chars()
     if n_chars < MIN_SECTION_CHARS:
         case.vitals = case.vitals or _draw_vitals(case, rng)

@@ -139,4 +139,6 @@ def _parse(table: object, department: object, path: Path, place: int) -> Disease
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         field = ".".join(["diseases", str(place), *(str(part) for part in first["loc"])])
-        raise DataError("invalid value", path=path, field=field, expected=first["msg"]) from None
+        raise DataError(
+            "invalid value", path=path, field=field, expected=first["msg"].removeprefix("Value error, ")
+        ) from None
