@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple, TypeVar
 
+from iimedgpt.clinical import unsupported
 from iimedgpt.records.diseases import DURATION, NUMBER_SLOT, Denial, Disease, Finding
 from iimedgpt.records.people import Person, pick
 from iimedgpt.text import ngrams
@@ -27,7 +28,7 @@ CHILD_YEARS = 14  # a parent speaks for a younger patient
 _FEVER = re.compile("发热|高热|低热|发烧|体温|畏寒|寒战")
 _PULSE = re.compile("心率|心律|脉搏|心动过|心悸|心慌|房颤|早搏|次/分")
 _PRESSURE = re.compile("血压|BP|休克|mmHg")
-_FAMILY = re.compile("家族|遗传|父|母")
+_FAMILY = re.compile("家族|遗传|父|母|姨|兄|姐|家属")
 _VITAL_IN_SIGN = re.compile(r"体温|脉搏|T\s?\d|P\s?\d")
 
 
@@ -37,6 +38,7 @@ class Complaint(NamedTuple):
     head: str  # before the duration
     tail: str
     findings: tuple[Finding, ...]
+    spoken: tuple[Finding, ...]  # those whose numbers the patient says too: a dialogue tells no others
     denied: tuple[Denial, ...]
 
 
@@ -74,9 +76,17 @@ def compile_plan(disease: Disease) -> Plan:
 def _compile_complaint(disease: Disease, text: str) -> Complaint:
     head, _, tail = text.partition(DURATION)
     words = ngrams(head + tail, 2)
-    new = tuple(f for f in disease.findings if len(ngrams(f.record, 2) & words) * 2 <= len(f.record))
+    new = tuple(finding for finding in disease.findings if _is_news(finding, words))
+    new = new if len(new) > 1 else disease.findings
+    spoken = tuple(finding for finding in new if "number" not in unsupported(finding.record, finding.patient))
     denied = tuple(d for d in disease.denied if not any(word in head + tail for word in denied_words(d)))
-    return Complaint(head, tail, new if len(new) > 1 else disease.findings, denied or disease.denied[:1])
+    return Complaint(head, tail, new, spoken if len(spoken) > 1 else new, denied or disease.denied[:1])
+
+
+def _is_news(finding: Finding, told: set[str]) -> bool:
+    """True where less than half of the finding stands in the complaint already (in pairs of characters)."""
+    bare = finding.record.removeprefix("伴")
+    return len(ngrams(bare, 2) & told) * 2 < len(bare)
 
 
 def denied_words(denial: Denial) -> list[str]:
@@ -161,6 +171,7 @@ def draw_case(plan: Plan, person: Person, age: int, rng: Random) -> Case:
     """Facts for one record of the disease, within the budget of length."""
     disease = plan.disease
     complaint = pick(plan.complaints, rng)
+    has_dialogue = rng.random() < DIALOGUE_FRAC
     case = Case(
         plan=plan,
         person=person,
@@ -168,14 +179,14 @@ def draw_case(plan: Plan, person: Person, age: int, rng: Random) -> Case:
         head=complaint.head,
         duration=pick(disease.durations, rng),
         tail=complaint.tail,
-        findings=_some(complaint.findings, 2 if rng.random() < 0.4 else 3, rng),
+        findings=_some(complaint.spoken if has_dialogue else complaint.findings, 2 if rng.random() < 0.4 else 3, rng),
         denied=_some(complaint.denied, 1 if rng.random() < 0.4 else 2, rng),
         past=pick(disease.past, rng),
         vitals="",
         signs=[disease.signs[0]],
         results=[(name, _render_result(parts, rng)) for name, parts in plan.examinations],
         key=disease.key_examination,
-        has_dialogue=rng.random() < DIALOGUE_FRAC,
+        has_dialogue=has_dialogue,
     )
     if rng.random() < 0.6:
         case.signs.append(pick(disease.signs[1:], rng))

@@ -66,7 +66,7 @@ TEMPLATES: tuple[Template, ...] = (
     Template(_KIND.PRESENT_ILLNESS, "after", "曾于{earlier}在{hospital}就诊。"),
     Template(_KIND.PRESENT_ILLNESS, "after", "{earlier}就诊于{hospital}，未予特殊处理。"),
     Template(_KIND.PRESENT_ILLNESS, "after", "今日由{hospital}转来。"),
-    Template(_KIND.PRESENT_ILLNESS, "after", "自驾（车牌{plate}）来院。"),
+    Template(_KIND.PRESENT_ILLNESS, "after", "乘自家车（车牌{plate}）来院。"),
     Template(_KIND.PRESENT_ILLNESS, "after", "于{today}来诊。"),
     Template(_KIND.PAST_HISTORY, "after", "{month}曾在{hospital}体检。"),
     Template(_KIND.PAST_HISTORY, "after", "末次体检：{month}。"),
@@ -88,7 +88,7 @@ TEMPLATES: tuple[Template, ...] = (
     Template(_KIND.DISCHARGE_SUMMARY, "after", "出院日期：{later}。"),
     Template(_KIND.DISCHARGE_SUMMARY, "after", "随访电话{relative_phone}，联系人{relative}。"),
     Template(_KIND.DISCHARGE_SUMMARY, "after", "复诊加科室微信：{account}。"),
-    Template(_KIND.DISCHARGE_SUMMARY, "after", "病理报告发至{email}。"),
+    Template(_KIND.DISCHARGE_SUMMARY, "after", "随访问卷发至{email}。"),
     Template(_KIND.DISCHARGE_SUMMARY, "after", "经治医师：{doctor}，{later}"),
 )
 
