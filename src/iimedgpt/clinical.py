@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib import resources
 from itertools import pairwise
@@ -66,7 +66,7 @@ def _department_names() -> tuple[re.Pattern[str], dict[str, str]]:
 @cache
 def _examination_names() -> tuple[re.Pattern[str], dict[str, str]]:
     names = _spellings(_terms()["examinations"])
-    return re.compile(f"(?P<imaging>{_IMAGING.pattern})|(?P<listed>{_pattern(names).pattern})"), names
+    return _pattern(names), names
 
 
 def numbers(text: str) -> list[str]:
@@ -77,11 +77,15 @@ def numbers(text: str) -> list[str]:
     return unique(quantities(text))
 
 
+# what follows a drug's name in the name of a test: 凝血酶原时间, 左旋多巴负荷试验, 胰岛素释放试验, 青霉素皮试
+_TEST_TAIL = re.compile("原|时间|(?:负荷|抑制|激发|释放|耐量|兴奋|皮肤)?试验|皮试|抵抗")
+
+
 def drugs(text: str) -> list[str]:
     """Generic names of the listed drugs, longest match, in order of appearance; aliases resolved."""
     pattern, names = _drug_names()
     found = pattern.finditer(plain(text).lower())
-    return unique(names[match[0]] for match in found if not match.string.startswith("原", match.end()))
+    return unique(names[match[0]] for match in found if not _TEST_TAIL.match(match.string, match.end()))
 
 
 def departments(text: str) -> list[str]:
@@ -98,7 +102,7 @@ def departments(text: str) -> list[str]:
 _PARTS = (
     "头颅|颅脑|头部|头面部|脑部|脑|鼻窦|颈部|颈椎|颈动脉|颈内动脉|甲状腺|胸部|胸|双肺|肺部|肺动脉|肺|主动脉|冠状动脉|冠脉|乳腺|"
     "全腹部?|上腹部?|中腹部?|下腹部?|腹部|肝胆胰脾双?肾?|肝胆脾胰双?肾?|肝胆|肝脏|胆囊|胆道|胰腺|脾脏|双肾|肾脏|肾上腺|肾|泌尿系统?|输尿管|"
-    "膀胱|前列腺|盆腔|妇科|子宫附件|子宫|附件|经?阴道|产科|胎儿|腰椎|胸椎|脊柱|骨盆|髋关节|膝关节|踝关节|肩关节|腕关节|肘关节|髋部?|膝|"
+    "腹股沟区?|骶髂关节|胸腰椎|膀胱|前列腺|盆腔|妇科|子宫附件|子宫|附件|经?阴道|产科|胎儿|腰椎|胸椎|脊柱|骨盆|髋关节|膝关节|踝关节|肩关节|腕关节|肘关节|髋部?|膝|"
     "踝|肩|腕|肘|足|手|四肢|双下肢|下肢|双上肢|上肢|深?静脉|动脉|血管|心脏|浅表|淋巴结|阴囊|睾丸|眼部|眼眶|眼|垂体|内听道|关节|软组织"
 )
 _MODALITY_SPELLINGS = {
@@ -114,7 +118,7 @@ _MODALITY_SPELLINGS = {
 }
 _MODALITIES = {spelling: name for name, all_ in _MODALITY_SPELLINGS.items() for spelling in all_.split()}
 _IMAGING = re.compile(
-    rf"(?:[左右双两][侧]?)?(?:(?:{_PARTS})[及、+和]?)*(?:床旁|平扫|增强|高分辨率?|螺旋|薄层)?"
+    rf"(?:[左右双两][侧]?)?(?:(?:{_PARTS})[及、+和]?)*(?:床旁|平扫|增强|高分辨率?|螺旋|薄层|双能|正侧位|正位|侧位)?"
     rf"(?<![a-z])(?:{'|'.join(sorted(_MODALITIES, key=len, reverse=True))})(?![a-z])"
     r"(?:平扫\+?增强|增强|平扫)?|胸片"
 )
@@ -130,21 +134,29 @@ def examinations(text: str) -> list[str]:
     found: list[str] = []
     for clause in re.split(r"[。；;\n]", plain(text).lower()):
         if not _NOT_DONE.search(clause):
-            found += [
-                names[match["listed"]] if match["listed"] else names.get(match[0]) or _imaging(match[0])
-                for match in pattern.finditer(clause)
-            ]
+            found += [names.get(name) or _imaging(name) for name in _leftmost_longest(clause, pattern, _IMAGING)]
     found = unique(found)
     bare = {name for name in found if name in _MODALITIES.values()}
     covered = {name for name in bare if any(other != name and other.endswith(name) for other in found)}
     return [name for name in found if name not in covered]
 
 
+def _leftmost_longest(text: str, *patterns: re.Pattern[str]) -> Iterator[str]:
+    """What any of the patterns matches: 超声心动图, which is listed, goes before the modality 超声."""
+    ahead = {pattern: pattern.search(text) for pattern in patterns}
+    while matches := [match for match in ahead.values() if match]:
+        best = min(matches, key=lambda match: (match.start(), -match.end()))
+        yield best[0]
+        for match in matches:
+            if match.start() < best.end():
+                ahead[match.re] = match.re.search(text, best.end())
+
+
 def _imaging(name: str) -> str:
     if name == "胸片":
         return "胸部X线"
-    name = re.sub(r"床旁|平扫\+?|高分辨率?|螺旋|薄层", "", name).rstrip("+")
-    name = re.sub(r"^胸(?!部|椎)", "胸部", name)
+    name = re.sub(r"床旁|平扫\+?|高分辨率?|螺旋|薄层|双能(?=ct)|正侧位|正位|侧位", "", name).rstrip("+")
+    name = re.sub(r"^胸(?!部|椎|腰)", "胸部", name)
     name, is_enhanced = name.replace("增强", ""), "增强" in name
     for spelling in sorted(_MODALITIES, key=len, reverse=True):
         if name.endswith(spelling):
@@ -203,8 +215,8 @@ def main_diagnosis(text: str) -> str | None:
 
 
 _NOT_NEGATION = (
-    "(?!力|菌|创|痛胃|痛肠|痛性|名|效|法|需|尿|误|论|规律|色|意|影|机|奈|偿|形|脉|固|关|殊|特殊|"
-    "(?:明显|其他)?(?:诱因|异常))"
+    "(?!力|菌|创|痛胃|痛肠|痛性|痛失|名|效|法|需|尿(?![频急痛血失])|误|论|色|意(?!识)|影|机|奈|偿|形|脉|固|关(?!节)|殊|特殊|"
+    "先兆|张力|排卵|精子|黄疸型|症状性|(?:明显|其他)?(?:诱因|异常|规律|变化|改变))"
 )
 _NEGATION = re.compile(
     rf"(?:否认|未见|未闻及|未触及|未扪及|未及|没有|不伴|(?<![有])无){_NOT_NEGATION}(?:有|明显|显著|过)?(?P<zh>[^{_END}:()]+)"
@@ -260,10 +272,11 @@ def unsupported(answer: str, visible: str) -> dict[FactKind, list[str]]:
         values[value].add(unit)
     held_drugs = set(drugs(visible))
     scope = fold("\n".join(_negated_scopes(visible)))
+    lay = _terms()["lay"]
     missing = {
         "number": [fact for fact in numbers(answer) if not _is_held(fact, values)],
         "drug": [name for name in drugs(answer) if name not in held_drugs],
-        "negation": [finding for finding in negations(answer) if fold(finding) not in scope],
+        "negation": [finding for finding in negations(answer) if not _is_negated(finding, scope, lay)],
     }
     return {kind: facts for kind, facts in missing.items() if facts}
 
@@ -279,13 +292,26 @@ def _is_held(fact: str, values: Mapping[str, set[str]]) -> bool:
     return units is not None and (not unit or unit in units or "" in units)
 
 
-_NO = re.compile(r"[^::]{0,8}[::]\s*(?:没|无|不|否|no\b|nope|not\b|uh , no|i (?:don|have ?n|did ?n))")
+def _is_negated(finding: str, scope: str, lay: Mapping[str, list[str]]) -> bool:
+    """In the same words, or as patients say it: 活动后胸痛 by "胸口疼"."""
+    if fold(finding) in scope:
+        return True
+    return any(fold(word) in scope for name, words in lay.items() if name in finding for word in (name, *words))
+
+
+_NO = re.compile(
+    r"[^::]{0,8}[::]\s*(?:[^,。;:]{0,2}(?:没|无|不(?!行|了|得|舒))|否|no\b|nope|not\b|uh , no|i (?:don|have ?n|did ?n))"
+)
+_PATIENT = ("患者:", "patient:")
+# the patient's own words: 没见过血块, 不怎么痒
+_SAID_NO = re.compile(r"(?<!差)(?:没|不(?!仅|光|但|只|过|知))[^,。;?\n]{1,10}")
 
 
 def _negated_scopes(visible: str) -> list[str]:
     text = plain(visible).lower()
     scopes = [match[0] for match in _negation_matches(text)]
     lines = text.split("\n")
+    scopes += [match[0] for line in lines if line.startswith(_PATIENT) for match in _SAID_NO.finditer(line)]
     for question, reply in pairwise(lines):
         if question.rstrip().endswith("?") and _NO.match(reply[:24]):
             scopes.append(question)

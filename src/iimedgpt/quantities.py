@@ -59,7 +59,7 @@ _VALUE = re.compile(
     r"|(?P<value>\d+(?:\.\d+)?(?:/\d+(?:\.\d+)?)?)"
 )
 _GAP = re.compile(r"\s*-?\s*(?:[余多来几]+)?\s*")
-_TEST_NAME = re.compile(r"24(?:小时|h)(?:动态|尿|食管|心电|血压)")
+_TEST_NAME = re.compile(r"24(?:小时|h)(?:动态|尿|食管|心电|血压)|2(?:小时|h)(?:血糖|c肽|胰岛素)")
 _NAME_TAIL = re.compile(r"\s*(?:型|期|号|导联|维)|-?[a-z]")
 _NUMBERING = re.compile(r"(?<![\d./])(?<!\d:)\(?(\d{1,2})(?:[)]、?|、|\.(?!\d)|\.(?=\d{1,2}型)|\.\s+)")
 _CIRCLED = re.compile(r"[\u2460-\u2473]、?")
@@ -67,7 +67,9 @@ _SUPERSCRIPT = re.compile(r"[⁰¹²³⁴-⁹]+")
 
 _ZH_DIGIT = {c: i for i, c in enumerate("零一二三四五六七八九")} | {"两": 2}
 _ZH_COUNTED = "年|月|周|星期|天|日|小时|分钟|岁|次|斤|公斤|片|粒|度"
-_ZH_NUMBER = re.compile(rf"(?<![周第星期十])([一二两三四五六七八九十]{{1,3}}|半)(?=[余多来几]?个?(?:{_ZH_COUNTED}))")
+_ZH_NUMBER = re.compile(
+    rf"(?<![周第星期十])([一二两三四五六七八九十]{{1,3}}|半(?!月[板瓣]))(?=[余多来几]?个?(?:{_ZH_COUNTED}))"
+)
 _TENS_WORDS = "twenty thirty forty fifty sixty seventy eighty ninety"
 _TENS = {word: 10 * n for n, word in enumerate(_TENS_WORDS.split(), start=2)}
 _ONES_WORDS = (

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iimedgpt import clinical
+from iimedgpt.records.synthetic import load_knowledge
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,7 @@ from iimedgpt import clinical
         ("HGB115.00g/L", ["115g/l"]),
         ("a 26-year-old with eight years of pain", ["26岁", "8年"]),
         ("口服 0.5 g，每日3次", ["0.5g", "3次"]),
+        ("病程半月余", ["0.5月"]),
     ],
 )
 def test_numbers_have_one_spelling(text: str, facts: list[str]) -> None:
@@ -31,7 +33,19 @@ def test_numbers_have_one_spelling(text: str, facts: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["CA125升高", "维生素B12", "2型糖尿病", "T4偏低", "COVID-19", "5-HT", "L4椎体", "24小时动态心电图", "one of them"],
+    [
+        "CA125升高",
+        "维生素B12",
+        "2型糖尿病",
+        "T4偏低",
+        "COVID-19",
+        "5-HT",
+        "L4椎体",
+        "24小时动态心电图",
+        "one of them",
+        "餐后2小时C肽",
+        "半月板损伤",
+    ],
 )
 def test_a_digit_inside_a_name_is_no_number(text: str) -> None:
     assert clinical.numbers(text) == []
@@ -55,7 +69,23 @@ def test_drugs_take_the_longest_name_and_resolve_aliases() -> None:
         "呋塞米",
         "furosemide",
     ]
-    assert clinical.drugs("凝血酶原时间12s") == []  # a test, not the drug 凝血酶
+    assert clinical.drugs("去甲氧柔红霉素12mg静滴，0.9%生理盐水冲管") == ["去甲氧柔红霉素", "氯化钠"]
+
+
+def test_a_drug_in_the_name_of_a_test_is_no_drug() -> None:
+    assert clinical.drugs("凝血酶原时间12s，左旋多巴负荷试验，地塞米松抑制试验，青霉素皮试") == []
+
+
+def test_every_examination_of_the_packaged_knowledge_is_known() -> None:
+    names = [examination.name for disease in load_knowledge() for examination in disease.examinations]
+    assert [name for name in names if not clinical.examinations(name)] == []
+
+
+def test_every_treatment_of_the_packaged_knowledge_names_a_drug_or_a_procedure() -> None:
+    items = [item for disease in load_knowledge() for item in disease.treatment]
+    no_drug = [item for item in items if not clinical.drugs(item)]
+    procedures = ("术", "禁食", "牵引", "照射", "输注", "介入", "碎石")
+    assert [item for item in no_drug if not any(word in item for word in procedures)] == []
 
 
 def test_the_drug_list_is_as_long_as_promised() -> None:
@@ -90,6 +120,23 @@ def test_examinations_have_one_spelling_a_modality() -> None:
     assert clinical.examinations("腰椎核磁共振") == ["腰椎MRI"]
     assert clinical.examinations("膝关节X光片") == ["膝关节X线"]
     assert clinical.examinations("chest x-ray and EKG") == ["chest x-ray", "electrocardiogram"]
+    assert clinical.examinations("mri、MRI") == ["MRI"]
+
+
+@pytest.mark.parametrize(
+    ("order", "name"),
+    [
+        ("超声心动图", "超声心动图"),  # listed, longer than the modality it begins with
+        ("骨盆正位X线", "骨盆X线"),
+        ("双足双能CT", "双足CT"),
+        ("骶髂关节MRI", "骶髂关节MRI"),
+        ("胸腰椎磁共振", "胸腰椎MRI"),
+        ("腹股沟区彩超", "腹股沟区超声"),
+        ("肾穿刺活检", "肾穿刺活检"),
+    ],
+)
+def test_an_examination_keeps_its_part(order: str, name: str) -> None:
+    assert clinical.examinations(order) == [name]
 
 
 def test_a_bare_modality_gives_way_to_one_with_a_part_and_what_was_not_done_is_left_out() -> None:
@@ -129,9 +176,28 @@ def test_negations_are_found_in_every_form() -> None:
     assert clinical.negations("Denies fever, chills, or cough. No rash.") == ["fever", "chills", "cough", "rash"]
 
 
-@pytest.mark.parametrize("text", ["四肢无力", "无明显诱因", "无需手术", "无痛胃镜", "有无头痛？", "未见异常"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "四肢无力",
+        "无明显诱因",
+        "无需手术",
+        "无痛胃镜",
+        "有无头痛？",
+        "未见异常",
+        "无尿",
+        "无关",
+        "无先兆偏头痛",
+        "程度无变化",
+        "疝无张力修补术",
+    ],
+)
 def test_what_only_looks_like_a_negation_is_none(text: str) -> None:
     assert clinical.negations(text) == []
+
+
+def test_a_finding_that_begins_like_no_negation_is_still_one() -> None:
+    assert clinical.negations("无尿频、尿痛，无关节痛，无意识丧失") == ["尿频", "尿痛", "关节痛", "意识丧失"]
 
 
 def test_sides_come_with_their_part() -> None:
@@ -147,6 +213,27 @@ def test_unsupported_lists_what_the_visible_text_lacks_by_kind() -> None:
         "drug": ["布洛芬"],
         "negation": ["咯血"],
     }
+
+
+@pytest.mark.parametrize(
+    ("note", "dialogue"),
+    [
+        ("无发热", "医生：发烧吗？\n患者：不烧。"),
+        ("无胸痛、咯血", "医生：胸口疼不疼，咳血吗？\n患者：都没有。"),
+        ("无活动后气促", "医生：走路喘吗？\n患者：不喘。"),  # part of the finding
+        ("无血块", "患者：小便里没见过血块。"),  # not asked, said
+        ("无双下肢水肿", "医生：腿肿不肿？\n患者：腿不肿。"),
+    ],
+)
+def test_a_negation_is_supported_by_what_the_patient_says_in_plain_words(note: str, dialogue: str) -> None:
+    assert clinical.unsupported(note, dialogue) == {}
+
+
+@pytest.mark.parametrize(
+    "dialogue", ["医生：发烧吗？\n患者：烧，昨晚开始的。", "医生：咳嗽吗？\n患者：不咳。", "患者：不仅发烧，还咳嗽。"]
+)
+def test_what_the_patient_affirms_or_was_not_asked_supports_no_negation(dialogue: str) -> None:
+    assert clinical.unsupported("无发热", dialogue) == {"negation": ["发热"]}
 
 
 def test_a_number_with_another_unit_is_not_supported() -> None:

@@ -139,6 +139,7 @@ def test_hospitals_without_a_name_stay(text: str) -> None:
         ("2023年5月1日至3日住院", "2023年4月11日至13日住院"),
         # a month stands for its 15th: 15 May → 25 April; a year for 1 July: 11 June of the same year
         ("2019年5月-8月化疗", "2019年4月-7月化疗"),
+        ("2023年5月1-3日住院", "2023年4月11-13日住院"),
         ("2017年手术", "2017年手术"),
         ("2023年2月30日", "[日期]"),
         ("二〇二三年五月一日", "[日期]"),
@@ -216,6 +217,13 @@ def test_findings_are_counted_by_category() -> None:
     event = Event(kind=EventKind.NOTE, text="手机13800000000，13800000001，患者93岁")
     _, counts = Deidentifier(SECRET).deidentify(RawRecord("p", "e", 1, "zh", (event,)))
     assert counts == Counter({"phone": 2, "age": 1})
+
+
+@pytest.mark.parametrize("text", ["便秘，3～4日一次", "卧床3-5日", "5～6月龄", "每日2至3日份"])
+def test_a_range_of_days_is_no_date(text: str) -> None:
+    event = Event(kind=EventKind.NOTE, text=text)
+    events, counts = Deidentifier(SECRET).deidentify(RawRecord("p", "e", 1, "zh", (event,)))
+    assert (events[0].text, counts) == (text, Counter())
 
 
 def test_speaker_and_time_survive() -> None:

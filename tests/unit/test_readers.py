@@ -292,7 +292,8 @@ def test_dialmed_ends_before_the_first_masked_drug(tmp_path: Path) -> None:
         "dialog": ["患者：胃痛", "医生：多久了", "患者：两天", "医生：服[MASK]和[MASK]", "患者：好"],
     }
     bad = [{**good, "dialog": ["患者：胃痛"]}, {**good, "label": []}, {**good, "dialog": None}]
-    write(tmp_path / "data/dataset/dev.txt", [good, *bad])
+    undiagnosed = {**good, "disease": ["其他疾病或无确诊"]}
+    write(tmp_path / "data/dataset/dev.txt", [good, *bad, undiagnosed])
     rows, counts = read(tmp_path, "dialmed")
     assert shown(raw(rows[0]).events) == [
         ("turn", "patient", "胃痛"),
@@ -301,8 +302,10 @@ def test_dialmed_ends_before_the_first_masked_drug(tmp_path: Path) -> None:
         ("final_diagnosis", None, "胃炎"),
         ("treatment", None, "甲药、乙药"),
     ]
-    assert counts["n_turns_cut"] == 2
-    assert [row.item for row in rows[1:]] == [
+    assert counts["n_turns_cut"] == 2 + 2
+    assert [event.kind for event in raw(rows[4]).events] == ["turn", "turn", "turn", "treatment"]
+    assert counts["no_diagnosis"] == 1
+    assert [row.item for row in rows[1:4]] == [
         Rejected(2, "no_masked_turn"),
         Rejected(3, "no_drugs"),
         Rejected(4, "malformed_row"),

@@ -6,6 +6,7 @@ import pytest
 
 from iimedgpt.instructions.targets import Target, build_target, is_future, is_stated, without_invented_negations
 from iimedgpt.instructions.tasks import load_tasks
+from iimedgpt.records.synthetic import load_knowledge
 from iimedgpt.types import Event, EventKind, Language, Provenance, Record
 
 TASKS = {task.name: task for task in load_tasks(("triage", "record", "examination", "diagnosis", "basis", "treatment"))}
@@ -134,6 +135,11 @@ def test_a_list_of_drugs_is_a_plan() -> None:
         "患者再次出现腹痛。",
         "无头痛，无呕吐。",
         "切口愈合良好。",
+        "治疗期间患者反复发热。",
+        "患者腹痛加重，立即手术。",
+        "左侧肌力3级。",
+        "家属要求转院。",
+        "体温38.5℃。",
         "She was discharged home.",
         "CT showed a mass.",
     ],
@@ -153,11 +159,23 @@ def test_outcomes_course_and_later_results_are_the_future(sentence: str) -> None
         "绝对卧床休息，吸氧。",
         "急诊行手术治疗。",
         "口服二甲双胍0.5g，每日3次。",
+        "布洛芬0.3g口服，体温＞38.5℃时用。",
+        "发热或疼痛加重立即就诊。",
+        "症状减轻不自行停药。",
+        "治疗期间忌饮酒。",
+        "术后1周复查。",
+        "监测血压及肢体肌力。",
+        "家属查乙肝并接种疫苗。",
         "Start lisinopril 10 mg daily and follow up in two weeks.",
     ],
 )
 def test_what_is_to_be_done_is_not_the_future(sentence: str) -> None:
     assert not is_future(sentence)
+
+
+def test_no_plan_of_the_packaged_knowledge_is_taken_for_the_future() -> None:
+    items = [item for disease in load_knowledge() for item in (*disease.treatment, *disease.advice)]
+    assert [item for item in items if is_future(f"{item}。")] == []
 
 
 def test_an_answer_is_stated_where_one_of_its_names_stands_in_the_record() -> None:
@@ -181,4 +199,4 @@ def test_absent_findings_that_nobody_asked_about_leave_the_note() -> None:
 def test_what_an_invented_negation_ran_over_goes_with_it() -> None:
     # keeping 咯血 after dropping 无胸痛 would turn an absent finding into a present one
     text, n_removed = without_invented_negations("现病史：咳嗽3天，无胸痛，咯血，盗汗。夜间加重。", VISIBLE)
-    assert (text, n_removed) == ("现病史：咳嗽3天，夜间加重。", 3)
+    assert (text, n_removed) == ("现病史：咳嗽3天。夜间加重。", 3)

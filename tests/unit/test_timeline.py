@@ -300,6 +300,12 @@ def own_task(tmp_path: Path, **changes: str) -> str:
     return str(tmp_path)
 
 
+@pytest.mark.parametrize("task", NAMES)
+def test_no_wording_points_up_or_down_because_it_may_stand_before_or_after_the_record(task: str) -> None:
+    wordings = (*TASKS[task].wordings("zh"), *TASKS[task].wordings("en"))
+    assert [text for text in wordings for word in ("以上", "上述", "以下", "above", "below") if word in text] == []
+
+
 def test_a_task_file_of_ones_own_replaces_and_adds(tmp_path: Path) -> None:
     replaced = load_tasks(["triage"], own_task(tmp_path, 导诊分科="分诊"))
     assert "分诊" in replaced[0].title.zh

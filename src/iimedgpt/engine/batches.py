@@ -7,11 +7,12 @@ one forward.
 
 from __future__ import annotations
 
+import bisect
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from iimedgpt.engine.trie import TokenSequence, count_tokens
+from iimedgpt.engine.trie import TokenSequence, count_tokens, shared_prefix
 from iimedgpt.errors import DataError
 
 Group = Sequence[int]  # indices of sequences
@@ -50,16 +51,37 @@ def fill_packs(
     if not is_shared:
         return [(index,) for group in groups for index in group]
     packs: list[tuple[int, ...]] = []
-    current: list[int] = []
-    size = 0
+    current = _Growing()
     for unit in _units(sequences, groups, budget):
-        cost = count_tokens([sequences[i] for i in unit])
-        if current and size + cost > budget:
-            packs.append(tuple(current))
-            current, size = [], 0
-        current += unit
-        size += cost
-    return [*packs, tuple(current)] if current else packs
+        members = [sequences[i] for i in unit]
+        if current.indices and current.size + current.cost(members) > budget:
+            packs.append(tuple(current.indices))
+            current = _Growing()
+        current.add(unit, members)
+    return [*packs, tuple(current.indices)] if current.indices else packs
+
+
+@dataclass
+class _Growing:
+    """A pack while it fills: its sequences in order, so that what a further one adds is quick to tell."""
+
+    indices: list[int] = field(default_factory=list)
+    ordered: list[tuple[int, ...]] = field(default_factory=list)
+    size: int = 0
+
+    def cost(self, members: Sequence[TokenSequence]) -> int:
+        """Trie tokens that these sequences would add."""
+        trial = _Growing(ordered=list(self.ordered))
+        trial.add([], members)
+        return trial.size
+
+    def add(self, unit: Sequence[int], members: Sequence[TokenSequence]) -> None:
+        self.indices += unit
+        for member in members:
+            place = bisect.bisect_left(self.ordered, member.ids)
+            beside = self.ordered[max(place - 1, 0) : place + 1]
+            self.size += len(member.ids) - max((shared_prefix(member.ids, other) for other in beside), default=0)
+            self.ordered.insert(place, member.ids)
 
 
 def _units(sequences: Sequence[TokenSequence], groups: Sequence[Group], budget: int) -> list[list[int]]:

@@ -24,7 +24,7 @@ from transformers.utils.generic import ModelOutput
 from iimedgpt.engine.attention import PREFIX, layout, trie_layout
 from iimedgpt.engine.trie import Trie
 
-HEAD_CHUNK = 256  # rows of logits in memory at once: 256 × 262k × 4 bytes = 268 MB
+ROW_BLOCK, VOCABULARY_BLOCK = 512, 4_096  # logits in memory at once: 8 MB, which caches hold
 TRIE_KEYS = ("input_ids", "position", "end", "rows", "targets")
 
 
@@ -62,13 +62,13 @@ class LogitScale:
         return cls(factor, getattr(config, "final_logit_softcapping", None))
 
 
-def _chunks(n_rows: int) -> Iterator[slice]:
-    for start in range(0, n_rows, HEAD_CHUNK):
-        yield slice(start, start + HEAD_CHUNK)
+def _slices(n: int, size: int) -> Iterator[slice]:
+    for start in range(0, n, size):
+        yield slice(start, start + size)
 
 
 def _logits(h: Tensor, weight: Tensor, bias: Tensor | None, scale: LogitScale) -> tuple[Tensor, Tensor | None]:
-    """(logits in float32, tanh of the cap where there is one)."""
+    """(logits in float32, tanh of the cap where there is one) of a block of the vocabulary."""
     logits = nn.functional.linear(h, weight, bias).float()
     if scale.factor != 1.0:
         logits = logits * scale.factor
@@ -78,12 +78,51 @@ def _logits(h: Tensor, weight: Tensor, bias: Tensor | None, scale: LogitScale) -
     return tanh * scale.cap, tanh
 
 
-def _softmax_(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """(softmax, log-sum-exp); the softmax overwrites the logits."""
-    top = logits.amax(-1, keepdim=True)
-    p = logits.sub_(top).exp_()
-    total = p.sum(-1, keepdim=True)
-    return p.div_(total), (top + total.log()).squeeze(-1)
+def _slope(tanh: Tensor | None, scale: LogitScale) -> Tensor | float:
+    """∂logits/∂(h·Wᵀ): through the cap and the factor."""
+    return scale.factor if tanh is None else (1 - tanh**2) * scale.factor
+
+
+def _total(
+    h: Tensor, weight: Tensor, bias: Tensor | None, scale: LogitScale, expected: Tensor | None
+) -> Tensor:
+    """log Σ exp over the vocabulary per row, block by block with a running maximum, [rows].
+
+    ``expected``, where given, becomes Σ softmax · slope · W: the part of the gradient that every
+    row has. It is gathered unnormalised and rescaled when the maximum moves, so that each block of
+    logits lives only once and in cache.
+    """
+    top = torch.full((len(h), 1), float("-inf"), device=h.device)
+    total = torch.zeros(len(h), 1, device=h.device)
+    for block in _slices(len(weight), VOCABULARY_BLOCK):
+        logits, tanh = _logits(h, weight[block], None if bias is None else bias[block], scale)
+        higher = torch.maximum(top, logits.amax(-1, keepdim=True))
+        p = logits.sub_(higher).exp_()
+        shrink = (top - higher).exp_()
+        total = total.mul_(shrink).add_(p.sum(-1, keepdim=True))
+        if expected is not None:
+            slope = _slope(tanh, scale)
+            p = p if isinstance(slope, float) and slope == 1.0 else p.mul_(slope)
+            expected.mul_(shrink).add_(p.to(h.dtype) @ weight[block])
+        top = higher
+    if expected is not None:
+        expected.div_(total)
+    return (top + total.log()).squeeze(-1)
+
+
+def _picked(
+    h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, scale: LogitScale
+) -> tuple[Tensor, Tensor]:
+    """(the targets' logits, their weight rows times slope), [rows] and [rows, H]."""
+    rows = weight[targets]
+    raw = (h.float() * rows.float()).sum(-1)
+    if bias is not None:
+        raw = raw + bias[targets].float()
+    raw = raw * scale.factor
+    if scale.cap is None:
+        return raw, rows.float() * scale.factor
+    tanh = torch.tanh(raw / scale.cap)
+    return tanh * scale.cap, rows.float() * ((1 - tanh**2) * scale.factor)[:, None]
 
 
 class FusedLogp(torch.autograd.Function):
@@ -100,48 +139,56 @@ class FusedLogp(torch.autograd.Function):
         logps = torch.empty(len(h_SH), dtype=torch.float32, device=h_SH.device)
         ctx.is_head_trained = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
         keeps_gradient = ctx.needs_input_grad[0] and not ctx.is_head_trained
-        gradient = torch.empty_like(h_SH) if keeps_gradient else None
-        for rows in _chunks(len(h_SH)):
-            logits, tanh = _logits(h_SH[rows], weight_VH, bias_V, scale)
-            picked = logits.gather(1, targets_S[rows, None]).squeeze(1)
-            if gradient is None:
-                logps[rows] = picked - torch.logsumexp(logits, -1)
-                continue
-            p, total = _softmax_(logits)
-            logps[rows] = picked - total
-            gradient[rows] = _logit_gradient(p, targets_S[rows], tanh, scale).to(h_SH.dtype) @ weight_VH
+        gradient = torch.empty_like(h_SH, dtype=torch.float32) if keeps_gradient else None
+        for rows in _slices(len(h_SH), ROW_BLOCK):
+            h = h_SH[rows]
+            picked, own = _picked(h, weight_VH, bias_V, targets_S[rows], scale)
+            expected = None if gradient is None else torch.zeros_like(own)
+            logps[rows] = picked - _total(h, weight_VH, bias_V, scale, expected)
+            if gradient is not None and expected is not None:
+                gradient[rows] = own - expected
         ctx.scale = scale
-        ctx.save_for_backward(h_SH, weight_VH, bias_V, targets_S, gradient)
+        ctx.save_for_backward(h_SH, weight_VH, bias_V, targets_S, gradient, logps)
         return logps
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
-        h_SH, weight_VH, bias_V, targets_S, gradient = ctx.saved_tensors
+        h_SH, weight_VH, bias_V, targets_S, gradient, logps = ctx.saved_tensors
         grad_S = grads[0]
         if gradient is not None:
-            return gradient * grad_S[:, None].to(gradient.dtype), None, None, None, None
+            return (gradient * grad_S[:, None]).to(h_SH.dtype), None, None, None, None
         if not ctx.is_head_trained:
             return None, None, None, None, None
-        dh, dw = torch.zeros_like(h_SH), torch.zeros_like(weight_VH)
-        db = None if bias_V is None else torch.zeros_like(bias_V)
-        for rows in _chunks(len(h_SH)):
-            logits, tanh = _logits(h_SH[rows], weight_VH, bias_V, ctx.scale)
-            p, _ = _softmax_(logits)
-            d = _logit_gradient(p, targets_S[rows], tanh, ctx.scale).mul_(grad_S[rows, None]).to(h_SH.dtype)
-            dh[rows] = d @ weight_VH
-            dw.addmm_(d.T, h_SH[rows])
+        return (*_backward_trained(h_SH, weight_VH, bias_V, targets_S, logps, grad_S, ctx.scale), None, None)
+
+
+def _backward_trained(
+    h_SH: Tensor,
+    weight_VH: Tensor,
+    bias_V: Tensor | None,
+    targets_S: Tensor,
+    logps_S: Tensor,
+    grad_S: Tensor,
+    scale: LogitScale,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Gradients of hidden states, weight and bias, one block of rows and vocabulary at a time."""
+    dh, dw = torch.zeros_like(h_SH, dtype=torch.float32), torch.zeros_like(weight_VH)
+    db = None if bias_V is None else torch.zeros_like(bias_V)
+    for rows in _slices(len(h_SH), ROW_BLOCK):
+        h, targets = h_SH[rows], targets_S[rows]
+        picked, _ = _picked(h, weight_VH, bias_V, targets, scale)
+        total = (picked - logps_S[rows])[:, None]
+        for block in _slices(len(weight_VH), VOCABULARY_BLOCK):
+            logits, tanh = _logits(h, weight_VH[block], None if bias_V is None else bias_V[block], scale)
+            d = logits.sub_(total).exp_().neg_()
+            inside = torch.nonzero((targets >= block.start) & (targets < block.stop)).squeeze(1)
+            d[inside, targets[inside] - block.start] += 1
+            d = d.mul_(_slope(tanh, scale)).mul_(grad_S[rows, None]).to(h.dtype)
+            dh[rows] += d @ weight_VH[block]
+            dw[block].addmm_(d.T, h)
             if db is not None:
-                db += d.sum(0)
-        return dh, dw, db, None, None
-
-
-def _logit_gradient(p: Tensor, targets: Tensor, tanh: Tensor | None, scale: LogitScale) -> Tensor:
-    """∂logp/∂(h·Wᵀ): one-hot minus softmax, through the cap and the factor; overwrites p."""
-    d = p.neg_()
-    d.scatter_add_(1, targets[:, None], torch.ones_like(targets[:, None], dtype=d.dtype))
-    if tanh is not None:
-        d = d.mul_(1 - tanh**2)
-    return d if scale.factor == 1.0 else d.mul_(scale.factor)
+                db[block] += d.sum(0)
+    return dh.to(h_SH.dtype), dw, db
 
 
 class ScorableHead(nn.Linear):

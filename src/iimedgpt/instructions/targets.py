@@ -20,7 +20,13 @@ _COLON: dict[Language, str] = {"zh": "：", "en": ": "}
 # a standing order to come back is a plan, not something found later
 _STANDING = re.compile(
     r"(?:(?:停药|出院|术后)?[\d一二两三四五六半]+个?(?:小时|天|周|月|年)后|每(?:隔)?[\d半]*个?[年月周日天]|定期|按时|门诊|如有不适|必要时)"
-    r"[^，,。；;]{0,6}(?:复查|随访|复诊|监测|就诊)|注意[^，,。；;]{0,12}"
+    r"[^，,。；;]{0,6}(?:复查|随访|复诊|监测|就诊)|注意[^，,。；;]{0,12}|术后\d+(?:天|周|个月)复[查诊]|"
+    # what to do if it gets worse or better, and what not to do meanwhile
+    r"(?:^|(?<=[，,。；;.、]))(?!患[者儿])[^，,。；;]{1,20}?(?:立即|及时|随时|尽快|马上)[^，,。；;]{0,6}?"
+    r"(?:就诊|就医|复诊|来院|告知|报告)|"
+    r"(?:减轻|缓解|好转|消失)[后时也]?(?:不|勿|切勿)[^，,。；;]{0,4}(?:停药|减量|换药)|"
+    r"(?:治疗|用药|服药)期间(?=避免|忌|禁|勿|不|注意|需|应|监测)|家属(?=[^，,。；;]{0,4}(?:查|筛|检测|接种|防护))|"
+    r"体温[^，,。；;]{0,8}℃(?:以上)?[时者]"
 )
 _OUTCOME = re.compile(
     r"好转|痊愈|治愈|出院|转归|死亡|抢救成功|愈合|病情(?:稳定|平稳|控制|加重|恶化)|随访|至今|期间|未再|无不适|预后|"
@@ -32,7 +38,7 @@ _OUTCOME = re.compile(
 )
 _FINDING = re.compile(
     r"复查[^。；;]{0,24}(?:提示|示|见|[:：]|正常|下降|升高|异常|阴性|阳性)|病理[^，,。；;]{0,12}(?:示|确认|回报|符合|结果|诊断|为|证实|[:：])|冰冻|免疫组化|术中|探查|手术(?:顺利|时长|时间|经过)|"
-    r"升高|偏高|降低|减低|增高|发现|肌力|抽出|所见|无手术禁忌|(?:血运|生命体征|一般情况)[^，,。；;]{0,6}(?:良好|可|平稳)|渗出|"
+    r"升高|偏高|降低|减低|增高|发现|肌力[^，,。；;]{0,6}(?:级|正常|恢复)|抽出|所见|无手术禁忌|(?:血运|生命体征|一般情况)[^，,。；;]{0,6}(?:良好|可|平稳)|渗出|"
     r"提示|显示|示[:：]|[查片CTRI图超镜]示|可见|未见|回报|回示|确诊|证实|确认|检出|阴性|阳性|"
     r"结果[^，,。；;]{0,6}(?:无|正常|异常|均|为)|(?:均|无|未见)(?:明显)?(?:正常|异常)|查体|听诊|神志清"
 )
@@ -221,9 +227,12 @@ def is_future(sentence: str) -> bool:
 
     Two absent findings in one sentence are an examination, not a plan.
     """
-    if any(pattern.search(sentence) for pattern in (_FINDING, _LAB_VALUE, _OUTCOME_EN)):
+    planned = _STANDING.sub("", sentence)
+    if any(pattern.search(sentence) for pattern in (_FINDING, _OUTCOME_EN)):
         return True
-    return _OUTCOME.search(_STANDING.sub("", sentence)) is not None or len(clinical.negations(sentence)) > 1
+    if any(pattern.search(planned) for pattern in (_LAB_VALUE, _OUTCOME)):
+        return True
+    return len(clinical.negations(sentence)) > 1
 
 
 def without_invented_negations(text: str, visible: str) -> tuple[str, int]:
@@ -250,6 +259,8 @@ def _supported_clauses(clauses: list[str], visible: str) -> list[str]:
         is_running = _is_invented(clause, visible) or (is_running and _BARE_FINDING.fullmatch(clause) is not None)
         if not is_running:
             good.append(clause)
+        elif good and clause.endswith(("。", "；", ";")):  # the sentence now ends where the removed clause began
+            good[-1] = re.sub(r"[，,]$", clause[-1], good[-1])
         is_running = is_running and not clause.endswith(("。", "；", ";"))
     return good
 

@@ -18,6 +18,9 @@ _MONTHS = (
 )  # fmt: skip
 _NAME = r"(?P<name>" + "|".join(f"{month}|{month[:3]}" for month in _MONTHS) + r"|sept)"
 _NOT_IN_NUMBER = r"(?<![0-9])(?<![0-9][./])"
+# a range's end stands behind a date: "3~4日一次" and "5~6月龄" do not
+_RANGE = r"(?<=[年月日号][-~—至到])"
+_DAY_RANGE = rf"(?:{_RANGE}|(?<=月[0-9][-~—至到])|(?<=月[0-9]{{2}}[-~—至到]))"
 _ZH_DIGIT = "[〇零○一二三四五六七八九]"
 
 _SHARED = [
@@ -36,8 +39,8 @@ _ZH = [
     _NOT_IN_NUMBER + _Y + r"(?= ?(?:-|~|—|至|到) ?(?:19|20)[0-9]{2} ?年)",
     r"(?<![0-9])" + _M + r" ?月 ?" + _D + r" ?[日号]",
     # the end of a range: 2023年5月1日至3日, 2019年5月-8月
-    r"(?<=[-~—至到])" + _M + r"月(?![0-9])",
-    r"(?<=[-~—至到])" + _D + r"[日号]",
+    _RANGE + _M + r"月(?![0-9])",
+    _DAY_RANGE + _D + r"[日号]",
     # written out: replaced, not shifted
     r"(?P<words>" + _ZH_DIGIT + r"{4}年(?:[一二三四五六七八九十]{1,3}月(?:[一二三四五六七八九十]{1,3}[日号])?)?)",
 ]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from iimedgpt import io
+from iimedgpt import clinical, io
 from iimedgpt.config import RecordSource
 from iimedgpt.records.raw import RawRecord
 from iimedgpt.records.readers.rows import Files, Reader, Rejected, Row, build_event, find_files
@@ -44,8 +44,9 @@ def _parse(value: dict[str, Any], key: str, row: int, counts: Counter[str]) -> R
     turns = [event for turn in dialogue[:first_masked] for event in _turn(turn, counts)]
     if not turns:
         return Rejected(row, "no_dialogue")
-    diagnosis = build_event(EventKind.FINAL_DIAGNOSIS, "、".join(diseases))
-    counts["empty_disease"] += not diagnosis
+    # the label "other disease, or none established" is no diagnosis
+    diagnosis = build_event(EventKind.FINAL_DIAGNOSIS, "、".join(filter(clinical.diagnoses, diseases)))
+    counts["no_diagnosis"] += not diagnosis
     return RawRecord(
         patient_key=key,
         encounter_key="",
