@@ -187,7 +187,7 @@ def init(
     if path.exists():
         raise DataError("exists already", path=path, expected="a new file name")
     path.write_text(configuration.example(path.stem), encoding="utf-8")
-    out.print(f"{path}: edit [[records.sources]], then: iimedgpt run {path}")
+    out.print(f"{path}: edit [[records.sources]], then: iimedgpt run {path}", markup=False, soft_wrap=True)
 
 
 def _version(value: bool) -> None:

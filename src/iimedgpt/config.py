@@ -70,7 +70,7 @@ class InstructionsConfig(Section):
         description="names of the tasks to build",
     )
     tasks_dir: str | None = Field(
-        default=None, description="folder with task files of one's own instead of the packaged ones"
+        default=None, description="folder with task files of one's own, laid over the packaged ones by name"
     )
     max_record_chars: int = Field(
         default=4_000,
@@ -128,6 +128,11 @@ class ModelConfig(Section):
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         default="float32", description="weights' type; CPUs are fastest in float32"
     )
+    compute: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto",
+        description="arithmetic of matrix products; auto takes bfloat16 where the processor has it in hardware "
+        "and float32 elsewhere; residuals, norms, softmax and log-probabilities stay in the weights' type",
+    )
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
     attention: Literal["auto", "visible", "sdpa", "eager", "flex"] = Field(
         default="auto", description="attention of the trie; auto takes 'visible' on CPU and 'flex' on CUDA"
@@ -156,7 +161,7 @@ class TrainConfig(Section):
         description="records (or pair groups) in one optimiser step; tasks of one record correlate",
     )
     tokens_per_pack: int = Field(
-        default=4_096, gt=0, description="trie tokens read in one forward; lower it to save memory"
+        default=1_536, gt=0, description="trie tokens read in one forward; lower it to save memory, raise it on a GPU"
     )
     max_tokens: int = Field(
         default=4_096, gt=0, description="longest sequence in tokens; longer ones are dropped and counted"
@@ -223,6 +228,11 @@ class EvaluateConfig(Section):
         default=4,
         ge=2,
         description="answers to choose among in the likelihood task metric, one of them right",
+    )
+    choice_tasks: tuple[str, ...] = Field(
+        default=(),
+        description="tasks scored by choice among answers and under the wrong record; empty takes all "
+        "(every option costs its tokens)",
     )
     max_new_tokens: int = Field(default=48, gt=0, description="longest free answer in tokens")
     n_shots: int = Field(default=2, ge=0, description="solved examples before the base model's control prompt")
@@ -374,14 +384,13 @@ def example(name: str) -> str:
         for key, option in field.annotation.model_fields.items():
             if key == "sources":
                 continue
-            lines += [f"# {option.description}", f"# {key} = {_toml(option.default)}"]
+            value = "…  (unset)" if option.default is None else _toml(option.default)
+            lines += [f"# {option.description}", f"# {key} = {value}"]
         lines.append("")
     return "\n".join(lines)
 
 
 def _toml(value: Any) -> str:
-    if value is None:
-        return '""  (unset)'
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):

@@ -46,7 +46,7 @@ def run(ctx: StageContext) -> None:
     add_adapter(loaded, DPO, config, ctx.config.seed)
     step0 = _step0_margin(loaded, packs) if HAS_REFERENCE[config.loss] else None
     log = train(
-        loaded.model,
+        loaded,
         packs,
         packs_per_step=plan.packs_per_step,
         loss_of=lambda logps_S, batch: _loss_of(logps_S, batch, config),
@@ -62,6 +62,7 @@ def run(ctx: StageContext) -> None:
     ctx.facts.update(
         model=loaded.name,
         is_shared=loaded.is_shared,
+        compute=str(loaded.compute).removeprefix("torch."),
         loss=config.loss,
         beta=config.beta,
         n_steps=len(log),
@@ -150,7 +151,8 @@ def _add_reference(loaded: LoadedModel, packs: Sequence[Batch]) -> None:
     loaded.model.eval()
     for batch in progress.track(packs, "reference"):
         moved = {key: value.to(loaded.device) for key, value in batch.items()}
-        batch["reference"] = _sums(token_logps(loaded.model, moved), moved).cpu()[None]
+        with loaded.autocast():
+            batch["reference"] = _sums(token_logps(loaded.model, moved), moved).cpu()[None]
 
 
 @torch.no_grad()
@@ -158,13 +160,14 @@ def _step0_margin(loaded: LoadedModel, packs: Sequence[Batch]) -> float:
     """Largest |margin| of the first pack before any step.
 
     Raises:
-        TrainingError: it is not zero within the dtype's tolerance.
+        TrainingError: it is not zero within the arithmetic's tolerance.
     """
     loaded.model.eval()
     batch = {key: value.to(loaded.device) for key, value in packs[0].items()}
-    difference = _sums(token_logps(loaded.model, batch), batch) - batch["reference"][0]
+    with loaded.autocast():
+        difference = _sums(token_logps(loaded.model, batch), batch) - batch["reference"][0]
     worst = float((difference[0::2] - difference[1::2]).abs().max())
-    tolerance = STEP0_TOLERANCE[loaded.model.dtype]
+    tolerance = STEP0_TOLERANCE[loaded.compute]
     if worst > tolerance:
         raise TrainingError(
             f"before step 1 a margin is {worst:.3g}, over {tolerance:.0e}: the policy is not its own reference",

@@ -49,7 +49,7 @@ def run(ctx: StageContext) -> None:
     scorer = TrieLanguageModel(loaded, SFT, (SFT,))
     before = validation_loss(scorer, validation)
     log = train(
-        loaded.model,
+        loaded,
         packs,
         packs_per_step=plan.packs_per_step,
         loss_of=_loss_of,
@@ -67,6 +67,7 @@ def run(ctx: StageContext) -> None:
     ctx.facts.update(
         model=loaded.name,
         is_shared=loaded.is_shared,
+        compute=str(loaded.compute).removeprefix("torch."),
         n_steps=len(log),
         first_loss=log[0]["loss"],
         last_loss=log[-1]["loss"],

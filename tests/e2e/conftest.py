@@ -15,6 +15,7 @@ RECIPE = """
 name = "tiny"
 [model]
 name = "tiny"
+compute = "float32"
 [[records.sources]]
 reader = "synthetic"
 n_max = 36

@@ -50,7 +50,7 @@ def _config(root: Path, **sections: dict) -> RunConfig:
         {
             "name": "tiny",
             "runs_dir": str(root),
-            "model": {"name": "tiny"},
+            "model": {"name": "tiny", "compute": "float32"},
             "sft": train | sections.get("sft", {}),
             "dpo": train | sections.get("dpo", {}),
         }

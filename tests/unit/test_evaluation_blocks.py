@@ -225,3 +225,19 @@ def test_a_subset_keeps_its_own_invalid_items() -> None:
     series.add("t4", "t", "p", None)
     subset = series.subset("odd", lambda key: key in ("t1", "t3"))
     assert (subset.name, list(subset.items), list(subset.invalid)) == ("x:odd", ["t1"], ["t3"])
+
+
+def test_only_compared_tasks_are_put_beside_other_records_answers() -> None:
+    block = tuple(
+        HeldOutRecord(
+            name,
+            name,
+            None,
+            None,
+            {task: _conversation(name, name, task=task) for task in ("triage", "basis")},
+            frozenset({"triage"}),
+        )
+        for name in ("a", "b")
+    )
+    assert [item.record_id for item in block[0].peers("triage", block)] == ["a", "b"]
+    assert [item.record_id for item in block[0].peers("basis", block)] == ["a"]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, wraps
 from typing import Any
 
 import torch
@@ -146,9 +146,16 @@ def _visible_attention(
     if query.shape[0] != 1 or dropout or kwargs.get("softcap") is not None:
         raise NotImplementedError("visible attention takes one row, no attention dropout and no soft cap")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    query, key, value = (in_compute_type(x) for x in (query, key, value))
     apply: Any = VisibleAttention.apply
     out_HQD = apply(query[0], key[0], value[0], attention_mask, scale)
     return out_HQD.transpose(0, 1).unsqueeze(0), None
+
+
+def in_compute_type(x: Tensor) -> Tensor:
+    """Autocast does not reach inside our own functions: cast what goes in, as it would."""
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
 
 
 def _grouped(x_HQD: Tensor, queries: Tensor, n_groups: int) -> Tensor:
@@ -173,10 +180,22 @@ def _probabilities(q: Tensor, k: Tensor, hidden: Tensor | None, scale: float) ->
     return torch.softmax(scores, dim=-1, dtype=torch.float32).to(q.dtype)
 
 
+def without_autocast(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Run a function's forward in the types of its inputs, so that backward can do the same."""
+
+    @wraps(forward)
+    def run(ctx: Any, first: Tensor, *rest: Any) -> Tensor:
+        with torch.autocast(first.device.type, enabled=False):
+            return forward(ctx, first, *rest)
+
+    return run
+
+
 class VisibleAttention(torch.autograd.Function):
     """Softmax attention block by block; probabilities are recomputed in backward."""
 
     @staticmethod
+    @without_autocast
     def forward(ctx: Any, q_HQD: Tensor, k_GKD: Tensor, v_GKD: Tensor, plan: Plan, scale: float) -> Tensor:
         out = torch.empty_like(q_HQD)
         n_heads, _, size = q_HQD.shape

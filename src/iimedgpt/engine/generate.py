@@ -10,7 +10,8 @@ Shapes: T trie tokens, N sequences, A active sequences, V vocabulary.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,8 +29,9 @@ from iimedgpt.engine.models import LoadedModel
 from iimedgpt.engine.trie import TokenSequence, Trie, build_trie, common_prefix
 from iimedgpt.types import AnswerScore, Generation, Message
 
-SCORE_BUDGET = 4_096  # trie tokens in one scoring forward
-PREFILL_BUDGET = 4_096  # trie tokens of prompts decoded together
+SCORE_BUDGET = 1_536  # trie tokens in one scoring forward: what caches like
+DRAW_BLOCK = 512
+PREFILL_BUDGET = 3_072  # trie tokens of prompts decoded together
 MIN_SHARED = 8  # tokens beyond what everything shares that make neighbours a group
 
 
@@ -42,6 +44,11 @@ class TrieLanguageModel:
     adapters: tuple[str, ...] = ()
     score_budget: int = SCORE_BUDGET
 
+    @contextmanager
+    def _active(self) -> Iterator[None]:
+        with self.loaded.using(self.adapters), self.loaded.autocast(), torch.no_grad():
+            yield
+
     def score(self, items: Sequence[tuple[Sequence[Message], str]]) -> list[AnswerScore]:
         """See ``types.LanguageModel.score``."""
         chat = self.loaded.chat
@@ -49,7 +56,7 @@ class TrieLanguageModel:
         budget = max(self.score_budget, *(len(s.ids) for s in sequences)) if sequences else self.score_budget
         packs = fill_packs(sequences, neighbours(sequences), budget, is_shared=self.loaded.is_shared)
         scores: dict[int, AnswerScore] = {}
-        with self.loaded.using(self.adapters), torch.no_grad(), progress.bar("scoring", len(packs)) as bar:
+        with self._active(), progress.bar("scoring", len(packs)) as bar:
             for pack in packs:
                 members = [sequences[i] for i in pack]
                 sums_N = sequence_logps(self.loaded.model, build_trie(members), self.loaded.device)
@@ -68,11 +75,7 @@ class TrieLanguageModel:
         budget = max(PREFILL_BUDGET, *(len(s.ids) for s in sequences)) if sequences else PREFILL_BUDGET
         packs = fill_packs(sequences, neighbours(sequences), budget, is_shared=self.loaded.is_shared)
         done: dict[int, Generation] = {}
-        with (
-            self.loaded.using(self.adapters),
-            torch.no_grad(),
-            progress.bar("generating", len(sequences)) as bar,
-        ):
+        with self._active(), progress.bar("generating", len(sequences)) as bar:
             for pack in packs:
                 rngs = [random.Random(f"{seed}:{index}") for index in pack]
                 decoder = _Decoder(self.loaded, [sequences[i] for i in pack], max_new_tokens, temperature, rngs)
@@ -89,6 +92,22 @@ def sequence_logps(model: Any, trie: Trie, device: torch.device) -> Tensor:
     logps_S = token_logps(model, trie_tensors(trie, device))
     owner_S = torch.as_tensor(trie.owner_S, device=device)
     return sum_by_owner(logps_S.double(), owner_S, trie.n_sequences)
+
+
+def draw(p_AV: Tensor, uniform_A: Tensor) -> Tensor:
+    """The token at which the cumulative probability passes a uniform number, per row, shape [A].
+
+    In two levels (which block, where in it), so that the vocabulary is summed but not accumulated.
+    """
+    n_rows, n_vocabulary = p_AV.shape
+    blocks = torch.nn.functional.pad(p_AV, (0, -n_vocabulary % DRAW_BLOCK)).view(n_rows, -1, DRAW_BLOCK)
+    upto = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
+    aim = uniform_A[:, None] * upto[:, -1:]
+    block = torch.searchsorted(upto, aim).clamp(max=upto.shape[1] - 1)
+    before = torch.where(block > 0, upto.gather(1, (block - 1).clamp(min=0)), torch.zeros_like(aim))
+    inside = blocks[torch.arange(n_rows, device=block.device), block.squeeze(1)].double().cumsum(-1)
+    place = torch.searchsorted(inside, (aim - before).clamp(min=0.0)).clamp(max=DRAW_BLOCK - 1)
+    return (block * DRAW_BLOCK + place).squeeze(1).clamp(max=n_vocabulary - 1)
 
 
 def neighbours(sequences: Sequence[TokenSequence]) -> list[list[int]]:
@@ -169,10 +188,8 @@ class _Decoder:
         if self.temperature == 0.0:
             chosen = logits.argmax(-1).tolist()
         else:
-            cumulative = torch.softmax(logits / self.temperature, -1).double().cumsum(-1)
-            draws = torch.tensor([[self.rngs[n].random()] for n in active], dtype=torch.float64)
-            total = cumulative[:, -1:]
-            chosen = torch.searchsorted(cumulative, draws.to(total.device) * total).squeeze(1).tolist()
+            uniform_A = torch.tensor([self.rngs[n].random() for n in active], dtype=torch.float64)
+            chosen = draw(torch.softmax(logits / self.temperature, -1), uniform_A.to(logits.device)).tolist()
         going: list[int] = []
         for n, token in zip(active, chosen, strict=True):
             self.written[n].append(int(token))

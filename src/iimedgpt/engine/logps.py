@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from transformers.utils.generic import ModelOutput
 
-from iimedgpt.engine.attention import PREFIX, layout, trie_layout
+from iimedgpt.engine.attention import PREFIX, in_compute_type, layout, trie_layout, without_autocast
 from iimedgpt.engine.trie import Trie
 
 ROW_BLOCK, VOCABULARY_BLOCK = 512, 4_096  # logits in memory at once: 8 MB, which caches hold
@@ -69,7 +69,7 @@ def _slices(n: int, size: int) -> Iterator[slice]:
 
 def _logits(h: Tensor, weight: Tensor, bias: Tensor | None, scale: LogitScale) -> tuple[Tensor, Tensor | None]:
     """(logits in float32, tanh of the cap where there is one) of a block of the vocabulary."""
-    logits = nn.functional.linear(h, weight, bias).float()
+    logits = nn.functional.linear(h, weight.to(h.dtype), bias if bias is None else bias.to(h.dtype)).float()
     if scale.factor != 1.0:
         logits = logits * scale.factor
     if scale.cap is None:
@@ -103,7 +103,7 @@ def _total(
         if expected is not None:
             slope = _slope(tanh, scale)
             p = p if isinstance(slope, float) and slope == 1.0 else p.mul_(slope)
-            expected.mul_(shrink).add_(p.to(h.dtype) @ weight[block])
+            expected.mul_(shrink).add_(p.to(h.dtype) @ weight[block].to(h.dtype))
         top = higher
     if expected is not None:
         expected.div_(total)
@@ -133,6 +133,7 @@ class FusedLogp(torch.autograd.Function):
     """
 
     @staticmethod
+    @without_autocast
     def forward(
         ctx: Any, h_SH: Tensor, weight_VH: Tensor, bias_V: Tensor | None, targets_S: Tensor, scale: LogitScale
     ) -> Tensor:
@@ -184,10 +185,10 @@ def _backward_trained(
             inside = torch.nonzero((targets >= block.start) & (targets < block.stop)).squeeze(1)
             d[inside, targets[inside] - block.start] += 1
             d = d.mul_(_slope(tanh, scale)).mul_(grad_S[rows, None]).to(h.dtype)
-            dh[rows] += d @ weight_VH[block]
-            dw[block].addmm_(d.T, h)
+            dh[rows] += d @ weight_VH[block].to(h.dtype)
+            dw[block] += (d.T @ h).to(dw.dtype)
             if db is not None:
-                db[block] += d.sum(0)
+                db[block] += d.sum(0).to(db.dtype)
     return dh.to(h_SH.dtype), dw, db
 
 
@@ -199,7 +200,7 @@ class ScorableHead(nn.Linear):
     def forward(self, h: Tensor, targets_S: Tensor | None = None) -> Tensor:
         if targets_S is None:
             return super().forward(h)
-        logps: Tensor = FusedLogp.apply(h, self.weight, self.bias, targets_S, self.scale)  # type: ignore[no-untyped-call]
+        logps: Tensor = FusedLogp.apply(in_compute_type(h), self.weight, self.bias, targets_S, self.scale)  # type: ignore[no-untyped-call]
         return logps
 
 

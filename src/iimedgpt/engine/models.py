@@ -17,12 +17,12 @@ from iimedgpt.engine import attention
 from iimedgpt.engine.chat import ByteTokenizer, Chat
 from iimedgpt.engine.embedded import embedded_model
 from iimedgpt.engine.logps import make_scorable, token_logps, trie_tensors
-from iimedgpt.engine.trie import TokenSequence, build_trie
+from iimedgpt.engine.trie import TokenSequence, build_trie, shared_prefix
 from iimedgpt.errors import DataError
 
 log = logging.getLogger(__name__)
 
-PROBE_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.15, torch.float16: 0.05}
+PROBE_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.15, torch.float16: 0.05}  # nats per token, on average
 SFT, DPO = "sft", "dpo"  # names of the stacked adapters
 
 
@@ -35,6 +35,11 @@ class LoadedModel:
     name: str
     device: torch.device
     is_shared: bool
+    compute: torch.dtype = torch.float32
+
+    def autocast(self) -> torch.autocast:
+        """Matrix products in ``compute``; a no-op where that is the weights' own type."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.compute == torch.bfloat16)
 
     @contextmanager
     def using(self, adapters: Sequence[str]) -> Iterator[None]:
@@ -70,6 +75,18 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def resolve_compute(name: str, device: torch.device) -> torch.dtype:
+    """``auto`` is bfloat16 where the hardware multiplies in it, by capability and not by timing."""
+    if name != "auto":
+        return torch.bfloat16 if name == "bfloat16" else torch.float32
+    if device.type == "cuda":
+        has_bfloat16 = torch.cuda.is_bf16_supported()
+    else:
+        capabilities = (torch.cpu._is_avx512_bf16_supported, torch.cpu._is_amx_tile_supported)
+        has_bfloat16 = any(is_supported() for is_supported in capabilities)
+    return torch.bfloat16 if has_bfloat16 else torch.float32
+
+
 def load_model(config: ModelConfig, *, probe: bool = True) -> LoadedModel:
     """The base model, scorable and probed.
 
@@ -91,8 +108,27 @@ def load_model(config: ModelConfig, *, probe: bool = True) -> LoadedModel:
         parameter.requires_grad_(False)
     model.set_attn_implementation(names[_supported(model, kind)])
     make_scorable(model)
-    is_shared = not probe or _passes_probe(model, config.name)
-    return LoadedModel(model, Chat(tokenizer), config.name, device, is_shared)
+    chat = Chat(tokenizer)
+    is_shared = not probe or _passes_probe(model, chat, config.name)
+    if resolve_compute(config.compute, device) == torch.bfloat16:
+        _store_in_bfloat16(model)
+    return LoadedModel(
+        model, chat, config.name, device, is_shared, resolve_compute(config.compute, device)
+    )
+
+
+def _store_in_bfloat16(model: Any) -> None:
+    """Keep frozen matrices in the type they are multiplied in, instead of casting them in each forward.
+
+    The same numbers as autocast gives. The embedding stays as it is, so that residuals do too; a head
+    tied to it gets a copy of its own.
+    """
+    head = model.get_output_embeddings()
+    if head.weight is model.get_input_embeddings().weight and head.weight.dtype != torch.bfloat16:
+        head.weight = nn.Parameter(head.weight.detach().to(torch.bfloat16), requires_grad=False)
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            module.to(torch.bfloat16)
 
 
 def _supported(model: Any, kind: str) -> str:
@@ -154,32 +190,41 @@ def _pretrained(config: ModelConfig) -> tuple[Any, Any]:
 
 
 @torch.no_grad()
-def _passes_probe(model: Any, name: str) -> bool:
+def _passes_probe(model: Any, chat: Chat, name: str) -> bool:
     """Trie against the stock forward on one small trie with a neighbour; says so where it fails."""
     try:
-        worst = probe_difference(model)
+        worst = probe_difference(model, probe_sequences(chat))
     except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         log.warning("model %s: the trie probe raised %s; one sequence per row is used", name, type(error).__name__)
         return False
     if worst <= PROBE_TOLERANCE[model.dtype]:
         return True
-    log.warning("model %s: the trie differs from the stock forward by %.2g; one sequence per row is used", name, worst)
+    log.warning("model %s: the trie is %.2g nats off the stock forward; one sequence per row is used", name, worst)
     return False
 
 
+def probe_sequences(chat: Chat) -> list[TokenSequence]:
+    """Two answers on one trunk and a neighbour, in plain language: rounding is small on text a model
+    expects, while a cut trunk or a glance at the neighbour costs it dearly."""
+    trunk = "Codes: alpha 8271, beta 5390, gamma 6604. 编号：甲8271，乙5390，丙6604。Repeat: "
+    leaves = ("alpha 8271, beta 5390.", "编号：甲8271，乙5390，丙6604。", "gamma 6604.")
+    first, second, third = (chat.tokenizer.encode(trunk + leaf, add_special_tokens=False) for leaf in leaves)
+    n_trunk = shared_prefix(first, second)
+    return [
+        TokenSequence(tuple(first), n_trunk),
+        TokenSequence(tuple(second), n_trunk),
+        TokenSequence(tuple(third[n_trunk // 2 :]), 2),
+    ]
+
+
 @torch.no_grad()
-def probe_difference(model: Any) -> float:
-    """Largest difference of a scored token's log-probability, trie against stock forward."""
-    size = min(model.config.get_text_config().vocab_size, 1_000)
-    generator = torch.Generator().manual_seed(7)
-    trunk, *leaves, other = (torch.randint(3, size, (n,), generator=generator).tolist() for n in (24, 6, 9, 17))
-    sequences = [TokenSequence((*trunk, *leaf), len(trunk)) for leaf in leaves]
-    sequences.append(TokenSequence(tuple(other), 5))
+def probe_difference(model: Any, sequences: Sequence[TokenSequence]) -> float:
+    """Nats per scored token, on average over the worst sequence: trie against stock forward."""
     trie = build_trie(sequences)
     logps_S = token_logps(model, trie_tensors(trie, model.device))
-    owner_S = torch.as_tensor(trie.owner_S)
+    owner_S = torch.as_tensor(trie.owner_S, device=logps_S.device)
     return max(
-        float((logps_S[owner_S.to(logps_S.device) == i] - stock_logps(model, sequence)).abs().max())
+        float((logps_S[owner_S == i] - stock_logps(model, sequence)).abs().mean())
         for i, sequence in enumerate(sequences)
     )
 

@@ -22,6 +22,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from iimedgpt import io, progress
 from iimedgpt.config import TrainConfig
 from iimedgpt.engine.logps import token_logps
+from iimedgpt.engine.models import LoadedModel
 from iimedgpt.errors import TrainingError
 
 COMPLETE = "complete.json"
@@ -136,7 +137,7 @@ class _MarkComplete(TrainerCallback):
 
 
 def train(
-    model: nn.Module,
+    loaded: LoadedModel,
     packs: Sequence[Batch],
     *,
     packs_per_step: int,
@@ -157,8 +158,8 @@ def train(
         n_steps = min(n_steps, config.max_steps)
     io.make_private_dir(checkpoints)
     trainer = TrieTrainer(
-        model=model,
-        args=_arguments(config, checkpoints, packs_per_step, n_steps, seed, model),
+        model=loaded.model,
+        args=_arguments(config, checkpoints, packs_per_step, n_steps, seed, loaded),
         train_dataset=Packs(packs),
         data_collator=_only,
         loss_of=loss_of,
@@ -190,10 +191,9 @@ def _silence_library_warnings() -> None:
 
 
 def _arguments(
-    config: TrainConfig, checkpoints: Path, packs_per_step: int, n_steps: int, seed: int, model: Any
+    config: TrainConfig, checkpoints: Path, packs_per_step: int, n_steps: int, seed: int, loaded: LoadedModel
 ) -> TrainingArguments:
-    device = next(model.parameters()).device.type
-    dtype = next(model.parameters()).dtype
+    device = loaded.device.type
     return TrainingArguments(
         output_dir=str(checkpoints),
         per_device_train_batch_size=1,
@@ -214,7 +214,7 @@ def _arguments(
         report_to=[],
         disable_tqdm=True,
         use_cpu=device == "cpu",
-        bf16=dtype == torch.bfloat16,
+        bf16=loaded.compute == torch.bfloat16,
         seed=seed,
         data_seed=seed,
         remove_unused_columns=False,

@@ -22,12 +22,21 @@ class HeldOutRecord:
     disease: str | None
     department: str | None  # folded reference answer of triage
     items: dict[str, Conversation]
+    compared: frozenset[str] | None = None  # tasks whose answers are put beside other records'; None takes all
+
+    def peers(self, task: str, block: Block) -> list[Conversation]:
+        """The block's items of a task that is compared, else the record's own alone."""
+        if self.compared is not None and task not in self.compared:
+            return [self.items[task]]
+        return [other.items[task] for other in block if task in other.items]
 
 
 Block = tuple[HeldOutRecord, ...]
 
 
-def read_records(ctx: StageContext, conversations: Iterable[Conversation]) -> list[HeldOutRecord]:
+def read_records(
+    ctx: StageContext, conversations: Iterable[Conversation], compared: Sequence[str] = ()
+) -> list[HeldOutRecord]:
     """Group conversations by record, in order of appearance; what is no clinical item is dropped."""
     items: dict[str, dict[str, Conversation]] = {}
     for conversation in conversations:
@@ -39,7 +48,8 @@ def read_records(ctx: StageContext, conversations: Iterable[Conversation]) -> li
             ctx.drop(conversation.conversation_id, "second_item_of_a_task")
             continue
         of_record[conversation.task] = conversation
-    return [_record(record_id, of_record) for record_id, of_record in items.items()]
+    tasks = frozenset(compared) or None
+    return [_record(record_id, of_record, tasks) for record_id, of_record in items.items()]
 
 
 def select_records(records: Sequence[HeldOutRecord], n: int | None) -> list[HeldOutRecord]:
@@ -81,11 +91,11 @@ def n_repeated_diseases(blocks: Iterable[Block]) -> int:
     return n
 
 
-def _record(record_id: str, items: dict[str, Conversation]) -> HeldOutRecord:
+def _record(record_id: str, items: dict[str, Conversation], compared: frozenset[str] | None) -> HeldOutRecord:
     first = next(iter(items.values()))
     disease = next((item.disease for item in items.values() if item.disease is not None), None)
     department = fold(items["triage"].response) if "triage" in items else None
-    return HeldOutRecord(record_id, first.group_id, disease, department, items)
+    return HeldOutRecord(record_id, first.group_id, disease, department, items, compared)
 
 
 def _holds_patient(block: Sequence[HeldOutRecord], record: HeldOutRecord) -> bool:

@@ -43,7 +43,7 @@ def questions_of(blocks: Sequence[Block]) -> Iterator[Question]:
     for block in blocks:
         for record in block:
             for task, item in record.items.items():
-                peers = [other.items[task] for other in block if task in other.items]
+                peers = record.peers(task, block)
                 options = {fold(peer.response): peer.response for peer in reversed(peers)}
                 options[fold(item.response)] = item.response
                 rivals = tuple(peer for peer in peers if fold(peer.response) != fold(item.response))
@@ -60,7 +60,7 @@ def ask_blocks(
     for block in blocks:
         for record in block:
             for task, item in record.items.items():
-                texts = unique(other.items[task].response for other in block if task in other.items)
+                texts = unique(peer.response for peer in record.peers(task, block))
                 for text in texts:
                     inquiry.ask_likelihood(prompting(item), text)
             for pair in pairs_of.get(record.record_id, ()):

@@ -67,7 +67,7 @@ def prepare(ctx: StageContext) -> Material:
     """
     config = ctx.config.evaluate
     training = list(ctx.read("mixture", "train.jsonl", Conversation))
-    records = heldout.read_records(ctx, ctx.read("mixture", "test.jsonl", Conversation))
+    records = heldout.read_records(ctx, ctx.read("mixture", "test.jsonl", Conversation), config.choice_tasks)
     chosen = heldout.select_records(records, config.n_records)
     if not chosen:
         raise DataError(
