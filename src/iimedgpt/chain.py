@@ -78,12 +78,13 @@ def _mixture_inputs(config: RunConfig) -> dict[str, Path]:
 
 
 def _model_inputs(config: RunConfig) -> dict[str, Path]:
-    """A local model's description decides too; its weights are named by it."""
+    """A local model's weights, tokenizer and template decide too."""
     folder = Path(config.model.name).expanduser()
     if not folder.is_dir():
         return {}
-    files = ("config.json", "tokenizer.json", "model.safetensors.index.json")
-    return {f"model:{file}": folder / file for file in files if (folder / file).is_file()}
+    kinds = (".json", ".jinja", ".model", ".safetensors")
+    files = (path for path in sorted(folder.iterdir()) if path.is_file() and path.suffix in kinds)
+    return {f"model:{path.name}": path for path in files}
 
 
 def _sft(ctx: StageContext) -> None:

@@ -133,7 +133,7 @@ class ModelConfig(Section):
         description="arithmetic of matrix products; auto takes bfloat16 where the processor has it in hardware "
         "and float32 elsewhere; residuals, norms, softmax and log-probabilities stay in the weights' type",
     )
-    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
+    device: str = Field(default="auto", description="auto, cpu or cuda; CUDA_VISIBLE_DEVICES chooses a card")
     attention: Literal["auto", "visible", "sdpa", "eager", "flex"] = Field(
         default="auto", description="attention of the trie; auto takes 'visible' on CPU and 'flex' on CUDA"
     )
@@ -161,7 +161,9 @@ class TrainConfig(Section):
         description="records (or pair groups) in one optimiser step; tasks of one record correlate",
     )
     tokens_per_pack: int = Field(
-        default=1_536, gt=0, description="trie tokens read in one forward; lower it to save memory, raise it on a GPU"
+        default=1_536,
+        gt=0,
+        description="trie tokens read in one forward, unless one sequence alone is longer; raise it on a GPU",
     )
     max_tokens: int = Field(
         default=4_096, gt=0, description="longest sequence in tokens; longer ones are dropped and counted"

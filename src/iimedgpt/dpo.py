@@ -36,11 +36,16 @@ def run(ctx: StageContext) -> None:
     config = ctx.config.dpo
     loaded = load_model(ctx.config.model)
     ctx.device = str(loaded.device)
+    if not loaded.is_shared:  # a pair's two answers share a trie: with a model that cannot, nothing would be right
+        raise TrainingError(
+            f"model '{loaded.name}' failed the trie probe, and DPO reads both answers of a pair in one trie",
+            hint="use another base model; SFT and evaluation work with this one, a sequence at a time",
+        )
     load_adapters(loaded, [(SFT, ctx.input("sft", "adapter"))])
     pairs, sequences = _tokenise(ctx, loaded.chat, list(ctx.read("pairs", "train.jsonl", PreferencePair)))
     ctx.check_drops(1.0)
 
-    plan = _plan(ctx, pairs, sequences, loaded.is_shared)
+    plan = _plan(ctx, pairs, sequences)
     packs = _packs(sequences, plan)
     _add_reference(loaded, packs)
     add_adapter(loaded, DPO, config, ctx.config.seed)
@@ -96,9 +101,7 @@ def _tokenise(
     return pairs, sequences
 
 
-def _plan(
-    ctx: StageContext, pairs: Sequence[PreferencePair], sequences: Sequence[TokenSequence], is_shared: bool
-) -> Plan:
+def _plan(ctx: StageContext, pairs: Sequence[PreferencePair], sequences: Sequence[TokenSequence]) -> Plan:
     """Groups are the pairs of one record; a pack over the budget is cut between pairs, never inside."""
     config = ctx.config.dpo
     joined = [_union(sequences[2 * i], sequences[2 * i + 1]) for i in range(len(pairs))]
@@ -109,7 +112,6 @@ def _plan(
         groups_per_step=config.groups_per_step,
         budget=config.tokens_per_pack,
         seed=ctx.config.seed,
-        is_shared=is_shared,
     )
     return Plan(
         tuple(tuple(tuple(s for i in pack for s in (2 * i, 2 * i + 1)) for pack in step) for step in plan.steps)

@@ -158,6 +158,8 @@ def plan(stage: Stage, config: RunConfig) -> tuple[str, dict[str, str]]:
         manifest = read_manifest(config.run_dir / need)
         if manifest is None:
             raise StageNotReadyError(stage.name, need)
+        if config.model_dump(mode="json", include=set(manifest.config)) != manifest.config:
+            raise StageNotReadyError(stage.name, need)  # complete, but for another configuration
         inputs.update({f"{need}/{file}": digest for file, digest in manifest.outputs.items()})
     inputs.update({name: io.sha256_file(path) for name, path in sorted(stage.inputs(config).items())})
     return content_id(__version__, stage.name, config_hash(stage, config), json.dumps(inputs, sort_keys=True)), inputs

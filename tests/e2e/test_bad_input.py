@@ -93,9 +93,7 @@ def test_a_stage_run_too_early_names_the_verb_to_run_first(make_workplace: Calla
 def test_a_csv_with_a_wrong_column_is_named(make_workplace: Callable[[], Workplace]) -> None:
     workplace = make_workplace()
     (workplace.folder / "other.csv").write_text("department,titel,ask,answer\n内科,a,b,c\n", encoding="gb18030")
-    result = workplace(
-        "run", "run.toml", "--data", ".", "--set", 'mixture.other=[{reader="toyhom", path="other.csv"}]'
-    )
+    result = workplace("run", "run.toml", "--data", ".", "--set", 'mixture.other=[{reader="toyhom", path="other.csv"}]')
     assert result.returncode == 3, result.stderr
     line = _errors(result)[0]
     assert "other.csv" in line

@@ -28,7 +28,7 @@ def _ran(result: subprocess.CompletedProcess[str]) -> list[str]:
 
 
 def test_a_newcomer_sees_the_table_its_limits_and_the_report(finished) -> None:
-    workplace, result = finished
+    _, result = finished
     assert result.returncode == 0, result.stderr
     assert _ran(result) == STAGES
     assert "SFT+DPO" in result.stdout

@@ -56,7 +56,9 @@ def test_a_sampled_answer_depends_on_its_place_and_the_seed_only(loaded: LoadedM
 
 def test_an_answer_is_never_longer_than_asked(loaded: LoadedModel) -> None:
     for n in (1, 2):
-        for answer in TrieLanguageModel(loaded, "tiny").generate(PROMPTS[:2], max_new_tokens=n, temperature=0.0, seed=0):
+        for answer in TrieLanguageModel(loaded, "tiny").generate(
+            PROMPTS[:2], max_new_tokens=n, temperature=0.0, seed=0
+        ):
             assert len(answer.text.encode()) <= 3 * n  # an invalid byte decodes to three
 
 

@@ -7,7 +7,15 @@ from math import exp, log
 import pytest
 import torch
 
-from iimedgpt.engine.losses import dpo_loss, ipo_loss, nll_per_token, preference_loss, sft_loss, simpo_loss, sum_by_owner
+from iimedgpt.engine.losses import (
+    dpo_loss,
+    ipo_loss,
+    nll_per_token,
+    preference_loss,
+    sft_loss,
+    simpo_loss,
+    sum_by_owner,
+)
 
 
 def _sigmoid(x: float) -> float:
@@ -44,9 +52,7 @@ def test_simpo_subtracts_gamma_from_the_scaled_advantage() -> None:
 
 def test_length_normalised_dpo_divides_each_log_ratio_by_its_own_length() -> None:
     # ((−4 − −6)/2) − ((−9 − −6)/3) = 1 + 1 = 2; −log σ(0.5·2)
-    losses, margin = preference_loss(
-        "norm", *(torch.tensor([v]) for v in (-4.0, -9.0, -6.0, -6.0, 2.0, 3.0)), beta=0.5
-    )
+    losses, margin = preference_loss("norm", *(torch.tensor([v]) for v in (-4.0, -9.0, -6.0, -6.0, 2.0, 3.0)), beta=0.5)
     assert margin.item() == pytest.approx(2.0)
     assert losses.item() == pytest.approx(-log(_sigmoid(1.0)), rel=1e-6)
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
+from iimedgpt.config import ModelConfig
+from iimedgpt.engine import attention, logps
 from iimedgpt.engine.logps import token_logps, trie_tensors
 from iimedgpt.engine.losses import sum_by_owner
-from iimedgpt.engine.models import PROBE_TOLERANCE, probe_difference, stock_logps
+from iimedgpt.engine.models import load_model, stock_logps
 from iimedgpt.engine.trie import TokenSequence, build_trie
+from iimedgpt.errors import DataError
 from tests.numerics.architectures import ARCHITECTURES, build, naive_loss, random_ids, six_tasks_of_two_records
 
 TOLERANCE = 1e-5  # float32, relative to the largest gradient
@@ -68,18 +71,27 @@ def test_changing_one_trie_changes_nothing_in_its_neighbour(name: str) -> None:
     torch.testing.assert_close(results[0], results[1], rtol=0, atol=2e-6)
 
 
-def test_the_probe_sees_a_model_that_ignores_the_trie(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = build("llama")
-    assert probe_difference(model, six_tasks_of_two_records()) < PROBE_TOLERANCE[torch.float32] / 10
-    broken = type(model).forward
+def test_a_model_that_ignores_the_trie_is_not_shared(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert load_model(ModelConfig(name="tiny")).is_shared
+    real = attention.trie_layout
 
-    def forward(self, *args, **kwargs):
-        if "end" in kwargs:
-            kwargs["end"] = torch.full_like(kwargs["end"], kwargs["end"].shape[-1])  # every token sees every earlier one
-        return broken(self, *args, **kwargs)
+    def causal(position_T: torch.Tensor, end_T: torch.Tensor) -> attention.Layout:
+        return real(position_T, torch.full_like(end_T, len(end_T)))  # every token sees every earlier one
 
-    monkeypatch.setattr(type(model), "forward", forward)
-    assert probe_difference(model, six_tasks_of_two_records()) > 10 * PROBE_TOLERANCE[torch.float32]
+    monkeypatch.setattr(logps, "trie_layout", causal)
+    assert not load_model(ModelConfig(name="tiny")).is_shared
+    assert "one sequence a row" in caplog.text
+
+
+def test_a_model_that_even_one_sequence_a_row_gets_wrong_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def shifted(position_T: torch.Tensor, end_T: torch.Tensor) -> attention.Layout:
+        return attention.trie_layout(position_T, torch.arange(1, len(end_T) + 1))  # a token sees itself alone
+
+    monkeypatch.setattr(logps, "trie_layout", shifted)
+    with pytest.raises(DataError, match="other likelihoods"):
+        load_model(ModelConfig(name="tiny"))
 
 
 def test_the_stock_forward_stays_untouched_outside_the_trie() -> None:
@@ -104,3 +116,25 @@ def test_an_attention_that_does_not_know_the_trie_is_refused() -> None:
     model.set_attn_implementation("sdpa")
     with pytest.raises(RuntimeError, match="does not know the trie"):
         token_logps(model, trie_tensors(build_trie(six_tasks_of_two_records())))
+
+
+@pytest.mark.parametrize("name", ["s_aux", "position_bias"])
+@pytest.mark.parametrize("kind", ["visible", "eager"])
+def test_what_an_architecture_adds_to_attention_is_not_dropped_in_silence(name: str, kind: str) -> None:
+    from transformers import AttentionInterface
+
+    attend = AttentionInterface()[attention.register()[kind]]
+    x = torch.zeros(1, 2, 3, 4)
+    with pytest.raises(NotImplementedError, match=name):
+        attend(torch.nn.Identity(), x, x, x, None, **{name: torch.zeros(2)})
+
+
+def test_in_bfloat16_a_log_probability_is_never_above_zero() -> None:
+    torch.manual_seed(0)
+    h = (4 * torch.randn(64, 32)).bfloat16()
+    weight = torch.randn(300, 32).bfloat16()
+    targets = (h @ weight.T).float().argmax(-1)
+    found = logps.FusedLogp.apply(h, weight, None, targets, logps.LogitScale())
+    expected = torch.log_softmax((h @ weight.T).float(), -1).gather(1, targets[:, None]).squeeze(1)
+    assert found.max() <= 1e-3
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.02)

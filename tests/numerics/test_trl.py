@@ -114,9 +114,7 @@ def _our_loss(kind: str, beta: float) -> float:
     return float(losses.mean())
 
 
-@pytest.mark.parametrize(
-    ("kind", "trl_name"), [("sigmoid", "sigmoid"), ("ipo", "ipo"), ("norm", "sigmoid_norm")]
-)
+@pytest.mark.parametrize(("kind", "trl_name"), [("sigmoid", "sigmoid"), ("ipo", "ipo"), ("norm", "sigmoid_norm")])
 def test_loss_equals_trl(kind: str, trl_name: str, tmp_path: Any) -> None:
     expected = _trl_loss(tmp_path, trl_name, 0.3)
     assert _our_loss(kind, 0.3) == pytest.approx(expected, rel=1e-5)

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from iimedgpt import io
 from iimedgpt.config import TrainConfig
 from iimedgpt.engine.models import LoadedModel
 from iimedgpt.errors import DataError
@@ -84,8 +85,12 @@ def save_adapter(loaded: LoadedModel, name: str, folder: Path) -> None:
         loaded.model.save_pretrained(str(scratch), selected_adapters=[name])
     saved = scratch / name if (scratch / name).is_dir() else scratch
     folder.mkdir(mode=0o700, exist_ok=True)
-    for file in ("adapter_config.json", "adapter_model.safetensors"):
-        target = folder / file
-        (saved / file).replace(target)
-        target.chmod(0o600)
+    weights = folder / "adapter_model.safetensors"
+    (saved / weights.name).replace(weights)
+    weights.chmod(0o600)
+    description = io.read_json(saved / "adapter_config.json")
+    if isinstance(description["target_modules"], list):  # written from a set: another order in each process
+        description["target_modules"] = sorted(description["target_modules"])
+    description["base_model_name_or_path"] = loaded.name  # not where it lies on this machine
+    io.write_json(folder / "adapter_config.json", description)
     shutil.rmtree(scratch, ignore_errors=True)

@@ -141,6 +141,7 @@ def _visible_attention(
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Attention as plain matrix products over visible keys; query [1, H, Q, D], key [1, G, K, D]."""
+    _refuse_extras(kwargs)
     if not isinstance(attention_mask, tuple):
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
     if query.shape[0] != 1 or dropout or kwargs.get("softcap") is not None:
@@ -150,6 +151,13 @@ def _visible_attention(
     apply: Any = VisibleAttention.apply
     out_HQD = apply(query[0], key[0], value[0], attention_mask, scale)
     return out_HQD.transpose(0, 1).unsqueeze(0), None
+
+
+def _refuse_extras(kwargs: dict[str, Any]) -> None:
+    """What an architecture adds to its attention must not vanish in silence."""
+    for name in ("s_aux", "position_bias"):
+        if kwargs.get(name) is not None:
+            raise NotImplementedError(f"attention with '{name}' (sinks or biases)")
 
 
 def in_compute_type(x: Tensor) -> Tensor:
@@ -211,7 +219,8 @@ class VisibleAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         q_HQD, k_GKD, v_GKD = ctx.saved_tensors
-        dq, dk, dv = torch.empty_like(q_HQD), torch.zeros_like(k_GKD), torch.zeros_like(v_GKD)
+        dq = torch.empty_like(q_HQD)
+        dk, dv = (torch.zeros_like(x, dtype=torch.float32) for x in (k_GKD, v_GKD))  # summed over query blocks
         grad = grads[0].contiguous()
         n_heads, _, size = q_HQD.shape
         for block in ctx.plan:
@@ -219,12 +228,18 @@ class VisibleAttention(torch.autograd.Function):
             k, v = _take(k_GKD, block.keys), _take(v_GKD, block.keys)
             p = _probabilities(q, k, block.hidden_QK, ctx.scale)
             do = _grouped(grad, block.queries, len(k_GKD))
-            dv.index_add_(1, block.keys, torch.bmm(p.transpose(1, 2), do))
-            dp = torch.bmm(do, v.transpose(1, 2))
-            ds = p.mul(dp.sub_((dp * p).sum(-1, keepdim=True))).mul_(ctx.scale)
+            dv.index_add_(1, block.keys, torch.bmm(p.transpose(1, 2), do).float())
+            dp = torch.bmm(do, v.transpose(1, 2)).float()
+            ds = dp.sub_((dp * p).sum(-1, keepdim=True)).mul_(p).mul_(ctx.scale).to(q.dtype)
             dq[:, block.queries] = torch.bmm(ds, k).view(n_heads, -1, size)
-            dk.index_add_(1, block.keys, torch.bmm(ds.transpose(1, 2), q))
-        return dq, dk, dv, None, None
+            dk.index_add_(1, block.keys, torch.bmm(ds.transpose(1, 2), q).float())
+        return dq, dk.to(k_GKD.dtype), dv.to(v_GKD.dtype), None, None
+
+
+def _sdpa_attention(module: torch.nn.Module, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
+    if kwargs.get("s_aux") is not None:
+        _refuse_extras(kwargs)
+    return sdpa_attention_forward(module, *args, **kwargs)
 
 
 def _eager_attention(
@@ -236,9 +251,10 @@ def _eager_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     softcap: float | None = None,
-    **_: Any,
+    **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Attention written out, with the soft cap that sdpa refuses (Gemma 2)."""
+    _refuse_extras(kwargs)
     groups = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
@@ -256,7 +272,7 @@ def register() -> dict[str, str]:
     """Make our attentions known to transformers once; returns config name → registered name."""
     pairs: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
         "visible": (_visible_attention, _visible_mask),
-        "sdpa": (sdpa_attention_forward, _library_mask(sdpa_mask)),
+        "sdpa": (_sdpa_attention, _library_mask(sdpa_mask)),
         "eager": (_eager_attention, _library_mask(eager_mask)),
     }
     if torch.cuda.is_available():

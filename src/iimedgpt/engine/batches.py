@@ -124,7 +124,8 @@ def plan_training(
         shuffled = list(groups)
         random.Random(f"{seed}:epoch:{epoch}").shuffle(shuffled)
         share = min(1.0, epochs - epoch)
-        order += shuffled[: round(share * len(shuffled))] if share > 0 else []
+        order += shuffled[: max(1, round(share * len(shuffled)))] if share > 0 else []
+    budget = max([budget, *(len(sequence.ids) for sequence in sequences)])
     steps = [
         tuple(fill_packs(sequences, order[start : start + groups_per_step], budget, is_shared=is_shared))
         for start in range(0, len(order), groups_per_step)

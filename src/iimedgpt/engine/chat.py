@@ -15,10 +15,12 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from iimedgpt.engine.trie import TokenSequence
+from iimedgpt.errors import DataError
 from iimedgpt.types import Message
 
 USER = "### User:\n"
 ASSISTANT = "### Assistant:\n"
+PROBE = "zebra"  # an answer whose place in the rendered text is certain
 
 
 class Tokenizer(Protocol):
@@ -53,20 +55,23 @@ class Chat:
         self.tokenizer = tokenizer
         self.template: str | None = getattr(tokenizer, "chat_template", None)
         self.end_id = self._end_of_answer()
+        self.stop_ids = frozenset({self.end_id, tokenizer.eos_token_id})
 
     def _end_of_answer(self) -> int:
         """The token at which generation stops: the template's end of turn, else end of text."""
         if self.template is None:
             return self.tokenizer.eos_token_id
-        probe = self._apply([Message(role="user", content="a"), Message(role="assistant", content="b")], False)
-        after = probe[len(probe) - probe[::-1].index(self._plain("b")[-1]) :]
-        special = set(getattr(self.tokenizer, "all_special_ids", ()))
-        return next((token for token in after if token in special), self.tokenizer.eos_token_id)
+        turns = [Message(role="user", content="?"), Message(role="assistant", content=PROBE)]
+        text = str(self._apply(turns, False, tokenize=False))
+        tail = self.tokenizer.encode(text[text.rindex(PROBE) + len(PROBE) :], add_special_tokens=False)
+        decoder: dict[int, Any] = getattr(self.tokenizer, "added_tokens_decoder", {})
+        special = {number for number, token in decoder.items() if token.special}
+        return next((token for token in tail if token in special), self.tokenizer.eos_token_id)
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """Token ids up to where the assistant's answer begins."""
         if self.template is not None:
-            return self._apply(messages, True)
+            return list(self._apply(messages, True))
         ids = [] if self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
         pending = ""
         for message in messages:
@@ -93,16 +98,22 @@ class Chat:
             return []
         return self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
 
-    def _apply(self, messages: Sequence[Message], is_prompt: bool) -> list[int]:
-        """The model's own template, with the special tokens' spellings in contents broken up."""
-        special = [token for token in getattr(self.tokenizer, "all_special_tokens", ()) if token.strip()]
-        rows = [{"role": m.role, "content": _defused(m.content, special)} for m in messages]
+    def _apply(self, messages: Sequence[Message], is_prompt: bool, *, tokenize: bool = True) -> Any:
+        """The model's own template; control tokens spelt out in contents stay plain text.
+
+        Raises:
+            DataError: the template refuses these roles.
+        """
+        rows = [{"role": message.role, "content": message.content} for message in messages]
         apply: Any = self.tokenizer.apply_chat_template  # type: ignore[attr-defined]
-        return list(apply(rows, add_generation_prompt=is_prompt, tokenize=True, return_dict=False))
-
-
-def _defused(text: str, special: Sequence[str]) -> str:
-    for token in special:
-        if token in text:
-            text = text.replace(token, token[0] + " " + token[1:])
-    return text
+        options = {"tokenize": tokenize, "return_dict": False, "sanitize_control_tokens": tokenize}
+        try:
+            return apply(rows, add_generation_prompt=is_prompt, **options)
+        except Exception as error:
+            if type(error).__name__ != "TemplateError":
+                raise
+            roles = ", ".join(message.role for message in messages)
+            raise DataError(
+                f"the model's chat template refuses the roles {roles}",
+                hint="use a model whose template takes a system message, or a base model without one",
+            ) from None

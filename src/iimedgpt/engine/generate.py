@@ -29,9 +29,9 @@ from iimedgpt.engine.models import LoadedModel
 from iimedgpt.engine.trie import TokenSequence, Trie, build_trie, common_prefix
 from iimedgpt.types import AnswerScore, Generation, Message
 
-SCORE_BUDGET = 1_536  # trie tokens in one scoring forward: what caches like
+SCORE_BUDGET = 1_280  # trie tokens in one scoring forward, beside the longest sequence: what caches like
 DRAW_BLOCK = 512
-PREFILL_BUDGET = 3_072  # trie tokens of prompts decoded together
+PREFILL_BUDGET = 2_560  # trie tokens of prompts decoded together
 MIN_SHARED = 8  # tokens beyond what everything shares that make neighbours a group
 
 
@@ -53,7 +53,8 @@ class TrieLanguageModel:
         """See ``types.LanguageModel.score``."""
         chat = self.loaded.chat
         sequences = [chat.sequence(messages, answer) for messages, answer in items]
-        budget = max(self.score_budget, *(len(s.ids) for s in sequences)) if sequences else self.score_budget
+        # A long beginning that all share must not fill the packs by itself.
+        budget = self.score_budget + max((len(s.ids) for s in sequences), default=0)
         packs = fill_packs(sequences, neighbours(sequences), budget, is_shared=self.loaded.is_shared)
         scores: dict[int, AnswerScore] = {}
         with self._active(), progress.bar("scoring", len(packs)) as bar:
@@ -72,7 +73,7 @@ class TrieLanguageModel:
         list and the seed, not on what else is decoded beside it."""
         chat = self.loaded.chat
         sequences = [TokenSequence(tuple(ids), len(ids)) for ids in map(chat.prompt_ids, prompts)]
-        budget = max(PREFILL_BUDGET, *(len(s.ids) for s in sequences)) if sequences else PREFILL_BUDGET
+        budget = PREFILL_BUDGET + max((len(s.ids) for s in sequences), default=0)
         packs = fill_packs(sequences, neighbours(sequences), budget, is_shared=self.loaded.is_shared)
         done: dict[int, Generation] = {}
         with self._active(), progress.bar("generating", len(sequences)) as bar:
@@ -80,7 +81,7 @@ class TrieLanguageModel:
                 rngs = [random.Random(f"{seed}:{index}") for index in pack]
                 decoder = _Decoder(self.loaded, [sequences[i] for i in pack], max_new_tokens, temperature, rngs)
                 for index, ids in zip(pack, decoder.run(), strict=True):
-                    is_finished = bool(ids) and ids[-1] == chat.end_id
+                    is_finished = bool(ids) and ids[-1] in chat.stop_ids
                     text = chat.tokenizer.decode(ids[:-1] if is_finished else ids, skip_special_tokens=True)
                     done[index] = Generation(text=text.strip(), is_finished=is_finished)
                 bar.advance(len(pack))
@@ -193,7 +194,7 @@ class _Decoder:
         going: list[int] = []
         for n, token in zip(active, chosen, strict=True):
             self.written[n].append(int(token))
-            if token != self.loaded.chat.end_id:
+            if token not in self.loaded.chat.stop_ids:
                 going.append(n)
         return going, [self.written[n][-1] for n in going]
 

@@ -83,9 +83,7 @@ def _slope(tanh: Tensor | None, scale: LogitScale) -> Tensor | float:
     return scale.factor if tanh is None else (1 - tanh**2) * scale.factor
 
 
-def _total(
-    h: Tensor, weight: Tensor, bias: Tensor | None, scale: LogitScale, expected: Tensor | None
-) -> Tensor:
+def _total(h: Tensor, weight: Tensor, bias: Tensor | None, scale: LogitScale, expected: Tensor | None) -> Tensor:
     """log Σ exp over the vocabulary per row, block by block with a running maximum, [rows].
 
     ``expected``, where given, becomes Σ softmax · slope · W: the part of the gradient that every
@@ -118,7 +116,7 @@ def _picked(
     raw = (h.float() * rows.float()).sum(-1)
     if bias is not None:
         raw = raw + bias[targets].float()
-    raw = raw * scale.factor
+    raw = raw.to(h.dtype).float() * scale.factor  # rounded as the normaliser's logits are; a no-op in float32
     if scale.cap is None:
         return raw, rows.float() * scale.factor
     tanh = torch.tanh(raw / scale.cap)

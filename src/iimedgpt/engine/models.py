@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,15 +48,15 @@ class LoadedModel:
         if not hasattr(self.model, "peft_config"):
             yield
             return
-        if not adapters:
-            with self.model.disable_adapter():
-                yield
-            return
         before = list(self.model.active_adapters)
         trained = [p for p in self.model.parameters() if p.requires_grad]
-        self.model.base_model.set_adapter(list(adapters))
         try:
-            yield
+            if adapters:
+                self.model.base_model.set_adapter(list(adapters))
+                yield
+            else:
+                with self.model.disable_adapter():
+                    yield
         finally:
             self.model.base_model.set_adapter(before)
             _train_only(self.model, trained)
@@ -72,6 +73,8 @@ def resolve_device(name: str) -> torch.device:
     """``auto`` is CUDA where there is one."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name not in ("cpu", "cuda"):
+        raise DataError(f"device '{name}'", expected="auto, cpu or cuda", hint="CUDA_VISIBLE_DEVICES=N chooses a card")
     return torch.device(name)
 
 
@@ -87,7 +90,7 @@ def resolve_compute(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if has_bfloat16 else torch.float32
 
 
-def load_model(config: ModelConfig, *, probe: bool = True) -> LoadedModel:
+def load_model(config: ModelConfig) -> LoadedModel:
     """The base model, scorable and probed.
 
     Raises:
@@ -95,26 +98,16 @@ def load_model(config: ModelConfig, *, probe: bool = True) -> LoadedModel:
         DataError: no model, or no weights, at the given name.
     """
     device = resolve_device(config.device)
-    names = attention.register()
-    kind = config.attention
-    if kind == "auto":
-        kind = "flex" if device.type == "cuda" and "flex" in names else "visible"
-    if kind not in names:
-        raise DataError(f"attention '{kind}' is not available on this machine", expected=", ".join(names))
     model, tokenizer = _tiny() if config.name == "tiny" else _pretrained(config)
     model.to(device=device, dtype=getattr(torch, config.dtype))
     model.eval()
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    model.set_attn_implementation(names[_supported(model, kind)])
-    make_scorable(model)
     chat = Chat(tokenizer)
-    is_shared = not probe or _passes_probe(model, chat, config.name)
+    is_shared = _make_shareable(model, chat, config)
     if resolve_compute(config.compute, device) == torch.bfloat16:
         _store_in_bfloat16(model)
-    return LoadedModel(
-        model, chat, config.name, device, is_shared, resolve_compute(config.compute, device)
-    )
+    return LoadedModel(model, chat, config.name, device, is_shared, resolve_compute(config.compute, device))
 
 
 def _store_in_bfloat16(model: Any) -> None:
@@ -129,11 +122,6 @@ def _store_in_bfloat16(model: Any) -> None:
     for module in model.modules():
         if isinstance(module, nn.Linear):
             module.to(torch.bfloat16)
-
-
-def _supported(model: Any, kind: str) -> str:
-    """Architectures with a soft cap inside attention (Gemma 2) need it written out."""
-    return "eager" if getattr(model.config, "attn_logit_softcapping", None) else kind
 
 
 def _tiny() -> tuple[Any, Any]:
@@ -166,6 +154,8 @@ def _pretrained(config: ModelConfig) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as library_logging
 
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)  # peft's
+
     library_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     path = str(embedded_model()) if config.name == "embedded" else config.name
     folder = Path(path).expanduser()
@@ -190,17 +180,69 @@ def _pretrained(config: ModelConfig) -> tuple[Any, Any]:
 
 
 @torch.no_grad()
-def _passes_probe(model: Any, chat: Chat, name: str) -> bool:
-    """Trie against the stock forward on one small trie with a neighbour; says so where it fails."""
+def _make_shareable(model: Any, chat: Chat, config: ModelConfig) -> bool:
+    """Give the model the trie forward with the first attention that is right for it.
+
+    The probe compares with the model's own attention, before ours takes its place.
+
+    Returns:
+        False where only one sequence a row is right.
+
+    Raises:
+        DataError: not even that is right.
+    """
+    sequences = probe_sequences(chat)
+    expected = [stock_logps(model, sequence) for sequence in sequences]
+    names = attention.register()
+    kinds = _attention_kinds(model, config.attention, names)
+    make_scorable(model)
+    for kind in kinds:
+        if _use(model, names[kind]) and _is_right(model, [sequences], expected):
+            return True
+    for kind in kinds:
+        if _use(model, names[kind]) and _is_right(model, [[sequence] for sequence in sequences], expected):
+            log.warning("model %s: sharing prefixes is not exact for it; one sequence a row is read", config.name)
+            return False
+    raise DataError(
+        f"model '{config.name}' gives other likelihoods with our attention than with its own",
+        hint="use another base model; attention sinks and biases are not supported",
+    )
+
+
+def _attention_kinds(model: Any, wanted: str, names: dict[str, str]) -> list[str]:
+    if getattr(model.config, "attn_logit_softcapping", None):  # Gemma 2: has to be written out
+        return ["eager"]
+    if wanted == "auto":
+        first = "flex" if "flex" in names else "visible"
+        return list(dict.fromkeys((first, "visible", "sdpa", "eager")))
+    if wanted not in names:
+        raise DataError(f"attention '{wanted}' is not available on this machine", expected=", ".join(names))
+    return [wanted]
+
+
+def _use(model: Any, name: str) -> bool:
     try:
-        worst = probe_difference(model, probe_sequences(chat))
-    except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
-        log.warning("model %s: the trie probe raised %s; one sequence per row is used", name, type(error).__name__)
+        model.set_attn_implementation(name)
+    except (ValueError, ImportError):
         return False
-    if worst <= PROBE_TOLERANCE[model.dtype]:
-        return True
-    log.warning("model %s: the trie is %.2g nats off the stock forward; one sequence per row is used", name, worst)
-    return False
+    return True
+
+
+def _is_right(model: Any, packs: Sequence[Sequence[TokenSequence]], expected: Sequence[Tensor]) -> bool:
+    try:
+        found = [logps for pack in packs for logps in trie_logps(model, pack)]
+    except (NotImplementedError, RuntimeError, TypeError, ValueError):
+        return False
+    worst = max(float((a - b).abs().mean()) for a, b in zip(found, expected, strict=True))
+    return worst <= PROBE_TOLERANCE[model.dtype]
+
+
+def trie_logps(model: Any, sequences: Sequence[TokenSequence]) -> list[Tensor]:
+    """Scored log-probabilities of each sequence, read as one trie."""
+    trie = build_trie(sequences)
+    logps_S = token_logps(model, trie_tensors(trie, model.device))
+    owner_S = torch.as_tensor(trie.owner_S, device=logps_S.device)
+    return [logps_S[owner_S == i] for i in range(len(sequences))]
 
 
 def probe_sequences(chat: Chat) -> list[TokenSequence]:
@@ -215,18 +257,6 @@ def probe_sequences(chat: Chat) -> list[TokenSequence]:
         TokenSequence(tuple(second), n_trunk),
         TokenSequence(tuple(third[n_trunk // 2 :]), 2),
     ]
-
-
-@torch.no_grad()
-def probe_difference(model: Any, sequences: Sequence[TokenSequence]) -> float:
-    """Nats per scored token, on average over the worst sequence: trie against stock forward."""
-    trie = build_trie(sequences)
-    logps_S = token_logps(model, trie_tensors(trie, model.device))
-    owner_S = torch.as_tensor(trie.owner_S, device=logps_S.device)
-    return max(
-        float((logps_S[owner_S == i] - stock_logps(model, sequence)).abs().mean())
-        for i, sequence in enumerate(sequences)
-    )
 
 
 def stock_logps(model: Any, sequence: TokenSequence) -> Tensor:

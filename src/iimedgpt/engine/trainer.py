@@ -7,6 +7,7 @@ after the fact: a killed save is never resumed from.
 
 from __future__ import annotations
 
+import math
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ from iimedgpt.errors import TrainingError
 
 COMPLETE = "complete.json"
 TRAINED = "trained.safetensors"
+LOWER_THE_RATE = "lower learning_rate, or read the data of the last steps; finished stages are kept"
 
 Batch = dict[str, Tensor]
 LossOf = Callable[[Tensor, Batch], tuple[Tensor, dict[str, float]]]
@@ -69,7 +71,7 @@ class TrieTrainer(Trainer):
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"loss is {loss.item()} at step {self.state.global_step + 1}",
-                hint="lower the learning rate; the last checkpoint is kept and the same command resumes from it",
+                hint=LOWER_THE_RATE,
             )
         for name, value in metrics.items():
             self.step_metrics[name] = self.step_metrics.get(name, 0.0) + value
@@ -90,16 +92,18 @@ class TrieTrainer(Trainer):
         """
         folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
+        model: Any = self.model
         tensors = {
             name: parameter.detach().cpu().contiguous()
-            for name, parameter in self.model.named_parameters()
+            for name, parameter in model.named_parameters()
             if parameter.requires_grad
         }
         save_file(tensors, folder / TRAINED)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         tensors = load_file(Path(resume_from_checkpoint) / TRAINED)
-        trained = {k: p for k, p in (model or self.model).named_parameters() if p.requires_grad}
+        trained_model: Any = model or self.model
+        trained = {k: p for k, p in trained_model.named_parameters() if p.requires_grad}
         if tensors.keys() != trained.keys():
             raise TrainingError(
                 f"checkpoint {Path(resume_from_checkpoint).name} holds other tensors than are trained now",
@@ -124,6 +128,8 @@ class _Progress(TrainerCallback):
             self.bar.advance(state.global_step, "resumed")
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        if logs and not math.isfinite(logs.get("grad_norm", 0.0)):  # before a checkpoint could keep it
+            raise TrainingError(f"the gradient is not finite at step {state.global_step}", hint=LOWER_THE_RATE)
         if logs and "loss" in logs:
             margin = f"  margin {logs['margin']:.3f}" if "margin" in logs else ""
             self.bar.advance(1, f"loss {logs['loss']:.3f}{margin}")
@@ -160,7 +166,7 @@ def train(
     trainer = TrieTrainer(
         model=loaded.model,
         args=_arguments(config, checkpoints, packs_per_step, n_steps, seed, loaded),
-        train_dataset=Packs(packs),
+        train_dataset=Packs(packs[: n_steps * packs_per_step]),
         data_collator=_only,
         loss_of=loss_of,
     )
@@ -181,7 +187,8 @@ LOGGED = ("margin", "accuracy", "chosen_logp", "rejected_logp", "nll")
 
 
 def _only(rows: list[Batch]) -> Batch:
-    return rows[0]
+    (row,) = rows
+    return row
 
 
 def _silence_library_warnings() -> None:
@@ -194,14 +201,15 @@ def _arguments(
     config: TrainConfig, checkpoints: Path, packs_per_step: int, n_steps: int, seed: int, loaded: LoadedModel
 ) -> TrainingArguments:
     device = loaded.device.type
-    return TrainingArguments(
+    n_warm = round(config.warmup_frac * n_steps)
+    arguments = TrainingArguments(
         output_dir=str(checkpoints),
         per_device_train_batch_size=1,
         gradient_accumulation_steps=packs_per_step,
         max_steps=n_steps,
         learning_rate=config.learning_rate,
         lr_scheduler_type=config.schedule,
-        warmup_steps=round(config.warmup_frac * n_steps),
+        warmup_steps=n_warm if n_warm > 1 else 0,  # one step of warm-up is one step at rate zero
         weight_decay=config.weight_decay,
         max_grad_norm=1.0,
         optim="adamw_torch",
@@ -223,6 +231,10 @@ def _arguments(
         gradient_checkpointing=config.checkpointing,
         log_level="error",
     )
+    if arguments.world_size > 1:
+        raise TrainingError("training runs in one process for now", hint="start it without torchrun")
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # several visible cards would mean DataParallel: half the packs unread
+    return arguments
 
 
 def last_checkpoint(checkpoints: Path) -> str | None:

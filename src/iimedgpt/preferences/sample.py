@@ -6,6 +6,7 @@ answers are the same. An interrupted run goes on behind the last finished chunk.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,9 +57,7 @@ def run(ctx: StageContext, load_model: Callable[[str], LanguageModel]) -> None:
         else:
             ctx.drop(candidate.candidate_id, "empty_answer")
     ctx.keep(io.write_jsonl(ctx.output("candidates.jsonl"), candidates))
-    for chunk in chunks:
-        chunk.unlink()
-    folder.rmdir()
+    shutil.rmtree(folder)
     in_test = {conversation.conversation_id for conversation in test}
     ctx.facts.update(
         n_prompts=len(train) + len(test),
