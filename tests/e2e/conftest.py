@@ -18,25 +18,25 @@ name = "tiny"
 compute = "float32"
 [[records.sources]]
 reader = "synthetic"
-n_max = 36
+n_max = 30
 [mixture]
-other = [{ reader = "conversations", n_max = 8 }]
-n_max_train_records = 6
+other = [{ reader = "conversations", n_max = 4 }]
+n_max_train_records = 4
 test_frac = 0.3
 [sft]
-groups_per_step = 3
-save_every = 1
-epochs = 2.0
-[sample]
-n_records = 2
-n_test_records = 2
-max_new_tokens = 8
-[dpo]
 groups_per_step = 2
 save_every = 1
+epochs = 1.0
+[sample]
+n_records = 2
+n_test_records = 1
+max_new_tokens = 8
+[dpo]
+groups_per_step = 1
+save_every = 1
 [evaluate]
-n_records = 6
-n_generate = 2
+n_records = 4
+n_generate = 1
 n_options = 2
 n_shots = 0
 max_new_tokens = 8

@@ -54,7 +54,7 @@ def test_no_planted_identifier_stands_anywhere_in_the_run_or_the_log(finished) -
     workplace, result = finished
     planted = {
         raw.events[span.event].text[span.start : span.end]
-        for raw in generate(36, 0)
+        for raw in generate(30, 0)
         for span in raw.spans
         if span.category in ("id_card", "phone", "email", "medical_number", "name", "bank_card", "plate")
     }
