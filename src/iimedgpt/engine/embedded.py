@@ -87,7 +87,9 @@ def _assemble(folder: Path) -> Path:
 def _convert(gguf_file: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as library_logging
 
+    library_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     options: dict[str, Any] = {"gguf_file": gguf_file.name}
     tokenizer = AutoTokenizer.from_pretrained(folder, **options)
     tokenizer.chat_template = None  # the base model has none; the file carries the chat model's
