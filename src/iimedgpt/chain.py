@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from iimedgpt.config import RunConfig
+from iimedgpt.engine.folders import local_model
+from iimedgpt.errors import DataError, MissingExtraError
 from iimedgpt.run import Stage, StageContext
 from iimedgpt.types import LanguageModel
 
@@ -39,6 +41,18 @@ def stages() -> tuple[Stage, ...]:
 def stage_named(name: str) -> Stage:
     """The stage with this name."""
     return next(stage for stage in stages() if stage.name == name)
+
+
+def check(config: RunConfig) -> None:
+    """Everything that comes from outside is there: said before the first stage runs, not in the last.
+
+    Raises:
+        DataError: a data file or a model folder is missing or incomplete.
+    """
+    for stage in stages():
+        for name, path in stage.inputs(config).items():
+            if not path.exists():
+                raise DataError("not found", path=path, field=name, hint="--data DIR names the folder with the data")
 
 
 def _records(ctx: StageContext) -> None:
@@ -79,8 +93,8 @@ def _mixture_inputs(config: RunConfig) -> dict[str, Path]:
 
 def _model_inputs(config: RunConfig) -> dict[str, Path]:
     """A local model's weights, tokenizer and template decide too."""
-    folder = Path(config.model.name).expanduser()
-    if not folder.is_dir():
+    folder = local_model(config.model.name)
+    if folder is None:
         return {}
     kinds = (".json", ".jinja", ".model", ".safetensors")
     files = (path for path in sorted(folder.iterdir()) if path.is_file() and path.suffix in kinds)
@@ -131,8 +145,6 @@ def _report(ctx: StageContext) -> None:
     except ImportError as error:
         if error.name not in ("jinja2", "matplotlib"):
             raise
-        from iimedgpt.errors import MissingExtraError
-
         raise MissingExtraError("report", "the report") from None
     report.run(ctx)
 
@@ -141,8 +153,6 @@ def _need_train() -> None:
     from importlib.util import find_spec
 
     if any(find_spec(package) is None for package in ("torch", "transformers", "peft", "accelerate")):
-        from iimedgpt.errors import MissingExtraError
-
         raise MissingExtraError("train", "training and scoring")
 
 

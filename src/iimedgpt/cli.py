@@ -114,6 +114,7 @@ def run(
     from iimedgpt.report.table import main_table
 
     run_config = _load(recipe, data, sets, model)
+    chain.check(run_config)
     log.print(f"[bold]{run_config.name}[/]  {run_config.run_dir}")
     n_run = 0
     manifest: Manifest | None = None
@@ -157,10 +158,7 @@ def validate(
     Example: `iimedgpt validate recipes/demo.toml`
     """
     run_config = _load(recipe, data, sets, model)
-    for stage in chain.stages():
-        for name, path in stage.inputs(run_config).items():
-            if not path.exists():
-                raise DataError("not found", path=path, field=name, hint="--data DIR names the folder with the data")
+    chain.check(run_config)
     states = [f"{stage.name}: {_state(stage, run_config)}" for stage in chain.stages()]
     out.print(f"{recipe}: valid\n" + "\n".join(f"  {state}" for state in states))
 

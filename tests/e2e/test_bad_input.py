@@ -69,18 +69,20 @@ def test_an_unknown_key_is_named(make_workplace: Callable[[], Workplace]) -> Non
     assert not workplace.run_dir.exists()
 
 
-def test_a_model_folder_without_weights_is_named(finished, tmp_path: Path) -> None:
-    workplace, _ = finished
+def test_a_model_folder_without_weights_is_named_before_anything_runs(
+    make_workplace: Callable[[], Workplace], tmp_path: Path
+) -> None:
+    workplace = make_workplace()
     folder = tmp_path / "model"
     folder.mkdir()
     for files, message in (((), "no config.json"), (("config.json",), "no weights in the model folder")):
         for file in files:
             (folder / file).write_text("{}")
-        result = workplace("sft", "run.toml", "--model", str(folder), "--set", "name=other")
-        assert result.returncode == 5, result.stderr  # the stages before are named first
-        result = workplace("validate", "run.toml", "--model", str(folder))
-        assert result.returncode == 3, result.stderr
-        assert message in _errors(result)[0]
+        for verb in ("validate", "run"):
+            result = workplace(verb, "run.toml", "--model", str(folder))
+            assert result.returncode == 3, result.stderr
+            assert message in _errors(result)[0]
+    assert not workplace.run_dir.exists()
 
 
 def test_a_stage_run_too_early_names_the_verb_to_run_first(make_workplace: Callable[[], Workplace]) -> None:

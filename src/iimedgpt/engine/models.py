@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from iimedgpt.config import ModelConfig
 from iimedgpt.engine import attention
 from iimedgpt.engine.chat import ByteTokenizer, Chat
 from iimedgpt.engine.embedded import embedded_model
+from iimedgpt.engine.folders import local_model
 from iimedgpt.engine.logps import make_scorable, token_logps, trie_tensors
 from iimedgpt.engine.trie import TokenSequence, build_trie, shared_prefix
 from iimedgpt.errors import DataError
@@ -158,13 +158,7 @@ def _pretrained(config: ModelConfig) -> tuple[Any, Any]:
 
     library_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     path = str(embedded_model()) if config.name == "embedded" else config.name
-    folder = Path(path).expanduser()
-    if folder.is_dir():
-        path = str(folder)
-        if not (folder / "config.json").is_file():
-            raise DataError("no config.json in the model folder", path=folder, expected="a Hugging Face model")
-        if not any(folder.glob("*.safetensors")):
-            raise DataError("no weights in the model folder", path=folder, expected="*.safetensors")
+    path = str(local_model(path) or path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
         model = AutoModelForCausalLM.from_pretrained(
