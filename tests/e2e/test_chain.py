@@ -130,7 +130,7 @@ def test_an_interrupted_stage_says_how_to_go_on(finished, tmp_path: Path) -> Non
     assert "iimedgpt run run.toml" in log
     shown = copy("show", "runs/tiny")
     assert shown.returncode == 0
-    assert "iimedgpt run" in shown.stdout
+    assert "iimedgpt sft" in shown.stdout
 
 
 def test_show_prints_counts_reasons_and_hashes(finished) -> None:

@@ -103,7 +103,7 @@ def test_sft_lowers_the_validation_loss_and_writes_a_private_adapter(tmp_path: P
 @pytest.mark.parametrize("stage", ["sft", "dpo"])
 def test_a_killed_training_resumes_bit_for_bit(stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {stage: {"dropout": 0.1, "save_every": 2, "epochs": 3.0}}
-    results = []
+    results, logs = [], []
     for name in ("whole", "killed"):
         root = tmp_path / name
         _write_mixture(root)
@@ -119,9 +119,11 @@ def test_a_killed_training_resumes_bit_for_bit(stage: str, tmp_path: Path, monke
             assert trainer_module.last_checkpoint(root / "tiny" / stage / "checkpoints").endswith("checkpoint-4")
         run(_context(root, stage, **options))
         results.append(load_file(root / "tiny" / stage / "adapter" / "adapter_model.safetensors"))
+        logs.append((root / "tiny" / stage / "log.jsonl").read_text().splitlines())
     assert results[0].keys() == results[1].keys()
     for key, value in results[0].items():
         assert torch.equal(value, results[1][key]), key
+    assert logs[0] == logs[1]
 
 
 def _die_at_step_five(self, args, state, control, **_) -> None:

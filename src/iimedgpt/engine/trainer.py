@@ -175,15 +175,20 @@ def train(
         trainer.add_callback(_Progress(bar))
         trainer.add_callback(_MarkComplete())
         trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
-    keep = ("step", "loss", "learning_rate", "grad_norm")
-    return [
-        {key: value for key, value in row.items() if key in keep or key in LOGGED}
-        for row in trainer.state.log_history
-        if "loss" in row
-    ]
+    return [{key: row[key] for key in LOGGED if key in row} for row in trainer.state.log_history if "loss" in row]
 
 
-LOGGED = ("margin", "accuracy", "chosen_logp", "rejected_logp", "nll")
+LOGGED = (
+    "step",
+    "loss",
+    "learning_rate",
+    "grad_norm",
+    "margin",
+    "accuracy",
+    "chosen_logp",
+    "rejected_logp",
+    "nll",
+)
 
 
 def _only(rows: list[Batch]) -> Batch:
