@@ -241,3 +241,9 @@ def test_only_compared_tasks_are_put_beside_other_records_answers() -> None:
     )
     assert [item.record_id for item in block[0].peers("triage", block)] == ["a", "b"]
     assert [item.record_id for item in block[0].peers("basis", block)] == ["a"]
+
+
+def test_every_patients_first_record_comes_before_anyones_second() -> None:
+    records = [_record("a1", patient="a"), _record("a2", patient="a"), _record("b1", patient="b"), _record("c1")]
+    assert [record.record_id for record in select_records(records, 3)] == ["a1", "b1", "c1"]
+    assert [record.record_id for record in select_records(records, None)] == ["a1", "b1", "c1", "a2"]

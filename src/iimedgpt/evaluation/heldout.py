@@ -53,12 +53,18 @@ def read_records(
 
 
 def select_records(records: Sequence[HeldOutRecord], n: int | None) -> list[HeldOutRecord]:
-    """At most n records, round-robin over diseases in order of appearance: no disease dominates."""
+    """At most n records, round-robin over diseases in order of appearance: no disease dominates.
+
+    A patient's further records come after every patient's first: n records are n patients where there
+    are as many.
+    """
     by_disease: defaultdict[str | None, list[HeldOutRecord]] = defaultdict(list)
     for record in records:
         by_disease[record.disease].append(record)
     longest = max((len(group) for group in by_disease.values()), default=0)
     rounds = [group[i] for i in range(longest) for group in by_disease.values() if i < len(group)]
+    first_of = {record.group_id: record.record_id for record in reversed(rounds)}
+    rounds.sort(key=lambda record: first_of[record.group_id] != record.record_id)
     return rounds if n is None else rounds[:n]
 
 
