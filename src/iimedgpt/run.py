@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -237,16 +238,8 @@ def _drop_stale(directory: Path, key: str, is_forced: bool) -> None:
     mark = directory / ".key"
     if is_forced or not mark.exists() or mark.read_text() != key:
         for folder in (directory / "checkpoints", directory / "partial"):
-            _remove_tree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
         io.write_text(mark, key)
-
-
-def _remove_tree(folder: Path) -> None:
-    if not folder.is_dir():
-        return
-    for item in folder.iterdir():
-        _remove_tree(item) if item.is_dir() else item.unlink()
-    folder.rmdir()
 
 
 def _hash_outputs(directory: Path) -> dict[str, str]:

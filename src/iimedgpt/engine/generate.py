@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import DynamicCache
@@ -26,7 +25,7 @@ from iimedgpt.engine.batches import fill_packs
 from iimedgpt.engine.logps import LogitScale, token_logps, trie_tensors
 from iimedgpt.engine.losses import sum_by_owner
 from iimedgpt.engine.models import LoadedModel
-from iimedgpt.engine.trie import TokenSequence, Trie, build_trie, common_prefix
+from iimedgpt.engine.trie import TokenSequence, Trie, build_trie, shared_prefix
 from iimedgpt.types import AnswerScore, Generation, Message
 
 SCORE_BUDGET = 1_280  # trie tokens in one scoring forward, beside the longest sequence: what caches like
@@ -115,11 +114,10 @@ def neighbours(sequences: Sequence[TokenSequence]) -> list[list[int]]:
     """Runs of neighbours that share more than all sequences do: what a pack should keep together."""
     if not sequences:
         return []
-    arrays = [np.asarray(sequence.ids) for sequence in sequences]
-    by_everyone = min(common_prefix(arrays[0], array) for array in arrays)
+    by_everyone = min(shared_prefix(sequences[0].ids, sequence.ids) for sequence in sequences)
     groups = [[0]]
-    for index in range(1, len(arrays)):
-        if common_prefix(arrays[index - 1], arrays[index]) > by_everyone + MIN_SHARED:
+    for index in range(1, len(sequences)):
+        if shared_prefix(sequences[index - 1].ids, sequences[index].ids) > by_everyone + MIN_SHARED:
             groups[-1].append(index)
         else:
             groups.append([index])

@@ -70,13 +70,6 @@ class Trie:
         return self.n_original / max(self.n_tokens, 1)
 
 
-def common_prefix(a: Ints, b: Ints) -> int:
-    """Length of the longest common prefix."""
-    n = min(len(a), len(b))
-    differing = np.flatnonzero(a[:n] != b[:n])
-    return int(differing[0]) if len(differing) else n
-
-
 def shared_prefix(a: Sequence[int], b: Sequence[int]) -> int:
     """Length of the longest common prefix of two tuples; by halving, since slices compare fast."""
     low, high = 0, min(len(a), len(b))
@@ -97,7 +90,7 @@ def build_trie(sequences: Sequence[TokenSequence]) -> Trie:
     """
     arrays = [np.asarray(sequence.ids, dtype=np.int64) for sequence in sequences]
     order = sorted(range(len(arrays)), key=lambda i: sequences[i].ids)
-    shared = [common_prefix(arrays[a], arrays[b]) for a, b in pairwise(order)]
+    shared = [shared_prefix(sequences[a].ids, sequences[b].ids) for a, b in pairwise(order)]
 
     pieces: list[Ints] = []
     depths: list[Ints] = []
