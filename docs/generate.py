@@ -171,7 +171,8 @@ def _exit_codes(root: type[Any]) -> str:
     rows = [(0, "Done, or nothing to do."), (1, "Any other error of the program.")]
     rows += [(kind.exit_code, str(kind.__doc__).strip().splitlines()[0]) for kind in root.__subclasses__()]
     rows += [(2, "Wrong use of the command line."), (70, "An internal error: its type and place only.")]
-    rows += [(130, "Interrupted; finished stages and checkpoints are kept.")]
+    rows += [(130, "Interrupted (Ctrl-C); finished stages and checkpoints are kept.")]
+    rows += [(143, "Terminated (SIGTERM); the same.")]
     return "".join(f"| {code} | {meaning} |\n" for code, meaning in sorted(rows))
 
 

@@ -24,10 +24,10 @@ def stages() -> tuple[Stage, ...]:
         Stage("records", ("records",), (), _records, _records_inputs),
         Stage("instructions", ("instructions",), ("records",), _instructions, _instructions_inputs),
         Stage("mixture", ("mixture",), ("records", "instructions"), _mixture, _mixture_inputs),
-        Stage("sft", ("model", "sft"), ("mixture",), _sft, _model_inputs),
+        Stage("sft", ("model", "sft"), ("mixture",), _sft, _model_inputs, is_collective=True),
         Stage("sample", ("model", "sample"), ("mixture", "sft"), _sample, _model_inputs),
         Stage("pairs", ("pairs",), ("mixture", "sample"), _pairs, _pairs_inputs),
-        Stage("dpo", ("model", "dpo"), ("pairs", "sft"), _dpo, _model_inputs),
+        Stage("dpo", ("model", "dpo"), ("pairs", "sft"), _dpo, _model_inputs, is_collective=True),
         Stage("evaluate", ("model", "evaluate"), ("mixture", "pairs", "sft", "dpo"), _evaluate, _model_inputs),
         Stage(
             "report",
@@ -102,7 +102,7 @@ def _model_inputs(config: RunConfig) -> dict[str, Path]:
 
 
 def _sft(ctx: StageContext) -> None:
-    _need_train()
+    need_train()
     from iimedgpt import sft
 
     sft.run(ctx)
@@ -127,7 +127,7 @@ def _pairs_inputs(config: RunConfig) -> dict[str, Path]:
 
 
 def _dpo(ctx: StageContext) -> None:
-    _need_train()
+    need_train()
     from iimedgpt import dpo
 
     dpo.run(ctx)
@@ -149,7 +149,12 @@ def _report(ctx: StageContext) -> None:
     report.run(ctx)
 
 
-def _need_train() -> None:
+def need_train() -> None:
+    """Refuse in one line where training and scoring are not installed.
+
+    Raises:
+        MissingExtraError: naming the pip line.
+    """
     from importlib.util import find_spec
 
     if any(find_spec(package) is None for package in ("torch", "transformers", "peft", "accelerate")):
@@ -158,7 +163,7 @@ def _need_train() -> None:
 
 def _model_loader(ctx: StageContext) -> Callable[[str], LanguageModel]:
     """Loads the base once; each name is a view of it with the adapters it stands for."""
-    _need_train()
+    need_train()
     from iimedgpt.engine.adapters import load_adapters
     from iimedgpt.engine.generate import TrieLanguageModel
     from iimedgpt.engine.models import LoadedModel, load_model

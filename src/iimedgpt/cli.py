@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import signal
 import sys
 import traceback
@@ -14,11 +15,12 @@ import typer
 from rich.console import Console
 
 from iimedgpt import __version__, chain
-from iimedgpt import config as configuration
+from iimedgpt import recipe as recipes
 from iimedgpt.config import RunConfig
-from iimedgpt.errors import DataError, IIMedGPTError, StageNotReadyError
+from iimedgpt.errors import DataError, IIMedGPTError, Interrupted, MissingExtraError, StageNotReadyError
+from iimedgpt.manifest import Manifest
 from iimedgpt.progress import console as log
-from iimedgpt.run import Manifest, Stage, execute, is_complete, plan
+from iimedgpt.run import ALONE, Processes, Stage, execute, is_complete, plan
 
 app = typer.Typer(
     add_completion=False,
@@ -40,7 +42,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="show where an internal err
 
 def _load(recipe: Path, data: Path | None, sets: list[str] | None, model: str | None = None) -> RunConfig:
     overrides = [*(sets or []), *([f"model.name='{model}'"] if model else [])]
-    return configuration.load(recipe, overrides, data)
+    return recipes.load(recipe, overrides, data)
 
 
 def _say(stage: Stage, manifest: Manifest, has_run: bool) -> None:
@@ -55,14 +57,17 @@ def _say(stage: Stage, manifest: Manifest, has_run: bool) -> None:
 def _execute(stage: Stage, run_config: RunConfig, recipe: Path, force: bool) -> tuple[Manifest, bool]:
     """One stage; an interruption says how to go on."""
     try:
-        return execute(stage, run_config, is_forced=force)
+        return execute(stage, run_config, is_forced=force, processes=_processes())
     except StageNotReadyError as error:
         error.hint = (error.hint or "").replace("RUN.toml", str(recipe))
         raise
-    except KeyboardInterrupt:
-        log.print(f"\n[yellow]Interrupted[/] in stage '{stage.name}'. Finished stages and checkpoints are kept.")
-        log.print(f"  go on with: iimedgpt run {recipe}")
-        raise typer.Exit(130) from None
+    except KeyboardInterrupt as stop:
+        if not _is_to_tell():
+            raise
+        place = f"stage '{stage.name}' {stop}".rstrip()
+        log.print(f"\n[yellow]Interrupted[/] in {place}. Finished stages and checkpoints are kept.", soft_wrap=True)
+        log.print(f"  go on with: {_escaped(shlex.join(['iimedgpt', *sys.argv[1:]]))}", soft_wrap=True)
+        raise typer.Exit(_exit_code(stop)) from None
 
 
 def _stage_command(name: str, help_text: str) -> None:
@@ -143,7 +148,7 @@ def show(
     """
     from iimedgpt.report.table import show_run
 
-    folder = configuration.load(run_dir).run_dir if run_dir.suffix == ".toml" else run_dir
+    folder = recipes.load(run_dir).run_dir if run_dir.suffix == ".toml" else run_dir
     if not folder.is_dir():
         raise DataError("no such run", path=folder, expected="a folder under runs/", hint="iimedgpt run RUN.toml")
     out.print(show_run(folder))
@@ -151,9 +156,16 @@ def show(
 
 @app.command()
 def validate(
-    recipe: Recipe, data: Data = None, sets: Sets = None, model: ModelName = None, debug: Debug = False
+    recipe: Recipe,
+    data: Data = None,
+    sets: Sets = None,
+    model: ModelName = None,
+    measure: Annotated[
+        bool, typer.Option("--measure/--no-measure", help="run a few packs for seconds, to estimate hours")
+    ] = True,
+    debug: Debug = False,
 ) -> None:
-    """Check a configuration and that its data and model are there, without running anything.
+    """Check a configuration and that its data and model are there; estimate hours and memory of training.
 
     Example: `iimedgpt validate recipes/demo.toml`
     """
@@ -161,6 +173,14 @@ def validate(
     chain.check(run_config)
     states = [f"{stage.name}: {_state(stage, run_config)}" for stage in chain.stages()]
     out.print(f"{recipe}: valid\n" + "\n".join(f"  {state}" for state in states))
+    try:
+        chain.need_train()
+    except MissingExtraError as missing:
+        out.print(f"no estimate: {missing} ({missing.hint})", markup=False, soft_wrap=True)
+        return
+    from iimedgpt.estimate import estimate
+
+    out.print(estimate(run_config, is_measured=measure))
 
 
 def _state(stage: Stage, run_config: RunConfig) -> str:
@@ -184,7 +204,7 @@ def init(
     """
     if path.exists():
         raise DataError("exists already", path=path, expected="a new file name")
-    path.write_text(configuration.example(path.stem), encoding="utf-8")
+    path.write_text(recipes.example(path.stem), encoding="utf-8")
     out.print(f"{path}: edit [[records.sources]], then: iimedgpt run {path}", markup=False, soft_wrap=True)
 
 
@@ -204,8 +224,12 @@ def _root(
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
 
-def _terminate(*_: object) -> None:
-    raise KeyboardInterrupt
+def _terminate(number: int, _: object) -> None:
+    raise Interrupted(number)
+
+
+def _exit_code(stop: KeyboardInterrupt) -> int:
+    return stop.exit_code if isinstance(stop, Interrupted) else 130
 
 
 def main() -> None:
@@ -215,17 +239,59 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     signal.signal(signal.SIGTERM, _terminate)
     try:
+        if _processes().rank:
+            sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  only the first talks
         app()
+    except SystemExit as end:
+        if not end.code:
+            _part()
+        raise
     except IIMedGPTError as error:
+        if not _is_to_tell():
+            sys.exit(error.exit_code)
         log.print(f"[red]error:[/] {_escaped(str(error))}", soft_wrap=True)
         if error.hint:
             log.print(f"  → {_escaped(error.hint)}", soft_wrap=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except KeyboardInterrupt as stop:
+        sys.exit(_exit_code(stop))
     except Exception as error:  # the message may hold text of a record: type and place only
-        _internal_error(error)
+        if _is_to_tell():
+            _internal_error(error)
         sys.exit(70)
+
+
+def _is_launched() -> bool:
+    """True in one of several processes that torchrun or accelerate started with the same command."""
+    return os.environ.get("WORLD_SIZE", "1") != "1"
+
+
+def _processes() -> Processes:
+    """This process's place among those of its launch."""
+    if not _is_launched():
+        return ALONE
+    chain.need_train()
+    from iimedgpt.engine import distributed
+
+    return distributed.join()
+
+
+def _is_to_tell() -> bool:
+    """True where this process failed before any other: one error is told once, by whoever met it."""
+    if _is_launched():
+        from iimedgpt.engine import distributed
+
+        if not distributed.is_first_failure():
+            return False
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+    return True
+
+
+def _part() -> None:
+    if _is_launched():
+        from iimedgpt.engine import distributed
+
+        distributed.leave()
 
 
 def _escaped(text: str) -> str:

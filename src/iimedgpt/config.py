@@ -1,22 +1,16 @@
-"""Configuration: TOML in layers, one section a stage, every field bounded and documented.
+"""What can be configured: one section a stage, every field with its type, bounds and meaning.
 
-Layers, later wins: defaults → the file named by ``extends`` → the run's file → ``--set key=value``.
+Files and layers are read by ``recipe``.
 """
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from iimedgpt import io
-from iimedgpt.errors import ConfigError, DataError
+from pydantic import BaseModel, ConfigDict, Field
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-MAX_EXTENDS = 8
 
 
 class Section(BaseModel):
@@ -26,6 +20,9 @@ class Section(BaseModel):
 
 
 RecordReader = Literal[
+    "table",
+    "notes",
+    "dialogues",
     "jsonl",
     "synthetic",
     "ai_hospital_records",
@@ -38,15 +35,80 @@ RecordReader = Literal[
 OtherReader = Literal["toyhom", "sharegpt", "conversations"]
 
 
+class RecordMapping(Section):
+    """What the columns of a table are: how a hospital's own names become ours."""
+
+    patient: str | None = Field(
+        default=None,
+        description="column of the patient's id; without one every row is its own patient (dialogues only)",
+    )
+    encounter: str | None = Field(
+        default=None, description="column of the encounter's id; rows with equal ids become one record"
+    )
+    time: str | None = Field(
+        default=None, description="column of the date and time of the row; events keep minutes since the first"
+    )
+    department: str | None = Field(default=None, description="column of the department")
+    diagnosis_code: str | None = Field(
+        default=None, description="column of the ICD code of the main diagnosis; kept beside the text, never in it"
+    )
+    sections: dict[str, str] = Field(
+        default={},
+        description="wide format: column to kind of event, or to 'kind:label' where the text is to keep a label",
+    )
+    kind: str | None = Field(
+        default=None, description="long format: column that says which section the row is; its text is in 'text'"
+    )
+    text: str | None = Field(default=None, description="long format: column of the section's text")
+    kinds: dict[str, str] = Field(
+        default={}, description="long format: values of 'kind' that are no known heading, to kind of event"
+    )
+    notes: tuple[str, ...] = Field(default=(), description="columns of whole notes, to be split at their headings")
+    dialogue: str | None = Field(
+        default=None, description="column of a dialogue: text with speakers' labels, or a list of turns (sharegpt)"
+    )
+    identifiers: dict[str, str] = Field(
+        default={},
+        description="column to category (name, phone, id_card, address …): values are scrubbed from the record's text",
+    )
+    ignore: tuple[str, ...] = Field(default=(), description="columns left out on purpose: not reported as unmapped")
+
+
 class RecordSource(Section):
     """One source of records."""
 
     reader: RecordReader = Field(description="which reader understands the source")
     path: str | None = Field(
-        default=None, description="file or folder, relative to --data; none for the synthetic generator"
+        default=None, description="file or folder, relative to --data; none for the synthetic generator and for SQL"
     )
     n_max: int | None = Field(default=None, gt=0, description="read at most so many rows of the source")
     language: Literal["zh", "en"] = Field(default="zh", description="language of the records")
+    format: Literal["auto", "csv", "tsv", "json", "jsonl", "parquet", "excel", "sql"] = Field(
+        default="auto", description="format of a table; auto goes by the file's suffix"
+    )
+    encoding: Literal["auto", "utf-8", "gb18030"] = Field(
+        default="auto", description="encoding of text files; auto tells UTF-8 from GB18030, file by file"
+    )
+    mapping: RecordMapping = Field(default=RecordMapping(), description="what the columns of a table are")
+    sheet: str | None = Field(default=None, description="Excel: name of the sheet; none takes the first")
+    items: str = Field(
+        default="", description="JSON: dotted path of the list of rows; empty where the file is the list"
+    )
+    url_env: str | None = Field(
+        default=None, description="SQL: environment variable that holds the SQLAlchemy URL with its password"
+    )
+    url: str | None = Field(default=None, description="SQL: SQLAlchemy URL without a password, instead of url_env")
+    query: str | None = Field(default=None, description="SQL: one SELECT without ORDER BY")
+    patient_from: Literal["file", "folder"] = Field(
+        default="file",
+        description="notes and dialogues in text files: whose the file is, by its name, or by its folder's",
+    )
+    max_line_bytes: int = Field(
+        default=16 * 2**20, ge=1024, description="longest line, row or note file, in bytes; longer ones are rejected"
+    )
+    max_held_mb: int = Field(
+        default=256, gt=0, description="most text, in MiB, of encounters whose rows do not stand together"
+    )
 
 
 class RecordsConfig(Section):
@@ -137,6 +199,10 @@ class ModelConfig(Section):
     attention: Literal["auto", "visible", "sdpa", "eager", "flex"] = Field(
         default="auto", description="attention of the trie; auto takes 'visible' on CPU and 'flex' on CUDA"
     )
+    quantization: Literal["none", "nf4"] = Field(
+        default="none",
+        description="weights of the frozen base: as they are, or in four bits (QLoRA: CUDA and the extra 'quantized')",
+    )
 
 
 class TrainConfig(Section):
@@ -158,12 +224,18 @@ class TrainConfig(Section):
     groups_per_step: int = Field(
         default=8,
         gt=0,
-        description="records (or pair groups) in one optimiser step; tasks of one record correlate",
+        description="groups in one optimiser step: records, or with 'shuffled' single conversations or pairs",
     )
-    tokens_per_pack: int = Field(
-        default=1_536,
-        gt=0,
-        description="trie tokens read in one forward, unless one sequence alone is longer; raise it on a GPU",
+    grouping: Literal["record", "shuffled"] = Field(
+        default="record",
+        description="what is drawn into a step: a record with all its tasks (or pairs), which share its tokens, or "
+        "single conversations (or pairs), as peers do; for as many sequences a step then multiply groups_per_step "
+        "by the sequences a record",
+    )
+    tokens_per_pack: Literal["auto"] | Annotated[int, Field(gt=0)] = Field(
+        default="auto",
+        description="trie tokens read in one forward, unless one sequence alone is longer; auto takes 1,536 on CPU and "
+        "16,384 on CUDA, records that are longer whole, and never more than free memory holds",
     )
     max_tokens: int = Field(
         default=4_096, gt=0, description="longest sequence in tokens; longer ones are dropped and counted"
@@ -175,8 +247,9 @@ class TrainConfig(Section):
 class SFTConfig(TrainConfig):
     """Supervised fine-tuning."""
 
-    weighting: Literal["token", "answer"] = Field(
-        default="token", description="each token counts alike, or each answer counts alike"
+    weighting: Literal["token", "answer", "task"] = Field(
+        default="token",
+        description="what counts alike within a step: each token, each answer, or each task and within it each answer",
     )
 
 
@@ -216,9 +289,18 @@ class DPOConfig(TrainConfig):
     loss: Literal["sigmoid", "ipo", "norm", "simpo"] = Field(
         default="sigmoid", description="DPO, IPO, length-normalised DPO or SimPO"
     )
-    beta: float = Field(default=0.1, gt=0.0, description="strength of the pull towards the reference")
+    beta: float = Field(
+        default=0.1,
+        gt=0.0,
+        description="strength of the pull towards the reference; averages per token take more (norm 5, simpo 2 to 2.5)",
+    )
+    gamma: float = Field(
+        default=0.5, ge=0.0, description="SimPO: margin to reach, on the scale of beta times nats per token"
+    )
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=0.5, description="share of labels assumed flipped (cDPO)")
-    nll_weight: float = Field(default=0.1, ge=0.0, description="weight of the chosen answers' loss per token (RPO)")
+    nll_weight: float = Field(
+        default=0.1, ge=0.0, description="weight of the chosen answers' loss in nats per token (RPO)"
+    )
 
 
 class EvaluateConfig(Section):
@@ -274,127 +356,3 @@ class RunConfig(Section):
     @property
     def run_dir(self) -> Path:
         return Path(self.runs_dir).expanduser() / self.name
-
-
-def load(path: Path, overrides: Sequence[str] = (), data_dir: Path | None = None) -> RunConfig:
-    """Read, layer and validate a run's configuration.
-
-    Args:
-        path: the run's TOML file.
-        overrides: ``section.key=value`` strings; the value is TOML, a bare word is a string.
-        data_dir: replaces ``data_dir`` of the file.
-
-    Raises:
-        ConfigError: naming the file and the key.
-    """
-    tree = _read_layers(path)
-    for override in overrides:
-        _apply_override(tree, override)
-    if data_dir is not None:
-        tree["data_dir"] = str(data_dir)
-    try:
-        return RunConfig.model_validate(tree)
-    except ValidationError as error:
-        raise _explain(error, path) from None
-
-
-def _read_layers(path: Path, depth: int = 0) -> dict[str, Any]:
-    if depth > MAX_EXTENDS:
-        raise ConfigError(f"{path}: 'extends' is more than {MAX_EXTENDS} files deep (a circle?)")
-    try:
-        tree = tomllib.loads(io.read_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
-    except DataError as error:
-        hint = "iimedgpt init NAME.toml writes a recipe to start from"
-        raise ConfigError(str(error), hint=hint) from None
-    parent = tree.pop("extends", None)
-    if parent is None:
-        return tree
-    if not isinstance(parent, str):
-        raise ConfigError(f"{path}: 'extends' must be a file name")
-    return _merge(_read_layers(path.parent / parent, depth + 1), tree)
-
-
-def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for key, value in above.items():
-        old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged
-
-
-def _apply_override(tree: dict[str, Any], override: str) -> None:
-    key, separator, raw = override.partition("=")
-    if not separator or not key.strip():
-        raise ConfigError(f"--set {override}: expected section.key=value", hint="--set dpo.beta=0.2")
-    try:
-        value = tomllib.loads(f"v = {raw.strip()}")["v"]
-    except tomllib.TOMLDecodeError:
-        value = raw.strip()
-    *sections, leaf = key.strip().split(".")
-    for section in sections:
-        tree = tree.setdefault(section, {})
-        if not isinstance(tree, dict):
-            raise ConfigError(f"--set {override}: '{section}' is a value, not a section")
-    tree[leaf] = value
-
-
-def _explain(error: ValidationError, path: Path) -> ConfigError:
-    first = error.errors(include_url=False)[0]
-    place = [str(part) for part in first["loc"]]
-    key = ".".join(place)
-    if first["type"] == "extra_forbidden":
-        known = ", ".join(_known_fields(place[:-1]))
-        return ConfigError(f"{path}: unknown key '{key}'", hint=f"known here: {known}" if known else None)
-    if first["type"] == "missing":
-        return ConfigError(f"{path}: key '{key}' is missing")
-    shown = repr(first["input"])
-    return ConfigError(f"{path}: key '{key}' is {shown[:80]}: {first['msg']}")
-
-
-def _known_fields(place: Sequence[str]) -> list[str]:
-    model: type[BaseModel] = RunConfig
-    for part in place:
-        if part.isdigit():
-            continue
-        annotation = model.model_fields[part].annotation
-        inner = getattr(annotation, "__args__", (annotation,))[0]
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return []
-        model = inner
-    return sorted(model.model_fields)
-
-
-def example(name: str) -> str:
-    """A TOML file with every option, its default and its meaning (``iimedgpt init``)."""
-    lines = [
-        "# Every option with its default. Uncomment what you change.",
-        f'name = "{name}"',
-        "seed = 0",
-        "",
-        "# Your records: one [[records.sources]] block a source; paths start from --data.",
-        "[[records.sources]]",
-        'reader = "synthetic"',
-        "n_max = 200",
-        "",
-    ]
-    for section, field in RunConfig.model_fields.items():
-        if not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
-            continue
-        lines.append(f"[{section}]")
-        for key, option in field.annotation.model_fields.items():
-            if key == "sources":
-                continue
-            value = "…  (unset)" if option.default is None else _toml(option.default)
-            lines += [f"# {option.description}", f"# {key} = {value}"]
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    return f'"{value}"' if isinstance(value, str) else str(value)

@@ -4,11 +4,13 @@ pairs/train.jsonl, sft/adapter → adapter/ (stacked LoRA), log.jsonl
 
 The SFT adapter stays frozen under a fresh one. Reference log-probabilities are computed once, on the
 very packs that are trained on, so that every margin at step 0 is zero; if one is not, the stage stops.
+They are kept by a hash of weights and packs: a run that goes on, or comes again, reads them from disk.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,15 +18,19 @@ from torch import Tensor
 from iimedgpt import io, progress
 from iimedgpt.config import DPOConfig
 from iimedgpt.engine.adapters import add_adapter, load_adapters, save_adapter
-from iimedgpt.engine.batches import Plan, group_by, plan_training
+from iimedgpt.engine.batches import Budget, Plan, group_by, plan_training
 from iimedgpt.engine.chat import Chat
+from iimedgpt.engine.checkpoints import packs_digest, remembered, weights_digest
+from iimedgpt.engine.distributed import join, spread
 from iimedgpt.engine.logps import token_logps, trie_tensors
-from iimedgpt.engine.losses import HAS_REFERENCE, nll_per_token, preference_loss, sum_by_owner
+from iimedgpt.engine.losses import PREFERENCE_LOSSES, Pairs, nll_per_token, sum_by_owner
 from iimedgpt.engine.models import DPO, SFT, LoadedModel, load_model
+from iimedgpt.engine.room import pack_budget
 from iimedgpt.engine.trainer import Batch, train
 from iimedgpt.engine.trie import TokenSequence, build_trie
 from iimedgpt.errors import TrainingError
 from iimedgpt.run import StageContext
+from iimedgpt.text import content_id
 from iimedgpt.types import PreferencePair
 
 LOG = "log.jsonl"
@@ -42,14 +48,16 @@ def run(ctx: StageContext) -> None:
             hint="use another base model; SFT and evaluation work with this one, a sequence at a time",
         )
     load_adapters(loaded, [(SFT, ctx.input("sft", "adapter"))])
-    pairs, sequences = _tokenise(ctx, loaded.chat, list(ctx.read("pairs", "train.jsonl", PreferencePair)))
+    pairs, sequences = tokenise(ctx, loaded.chat, list(ctx.read("pairs", "train.jsonl", PreferencePair)))
     ctx.check_drops(1.0)
 
-    plan = _plan(ctx, pairs, sequences)
+    budget = pack_budget(loaded, ctx.config.model, config, ctx.directory / "partial", is_stacked=True)
+    plan = plan_steps(ctx, pairs, sequences, budget)
     packs = _packs(sequences, plan)
-    _add_reference(loaded, packs)
+    if PREFERENCE_LOSSES[config.loss].needs_reference:
+        _add_reference(loaded, packs, ctx.cache("reference.json"))
     add_adapter(loaded, DPO, config, ctx.config.seed)
-    step0 = _step0_margin(loaded, packs) if HAS_REFERENCE[config.loss] else None
+    step0 = _step0_margin(loaded, packs) if PREFERENCE_LOSSES[config.loss].needs_reference else None
     log = train(
         loaded,
         packs,
@@ -67,6 +75,9 @@ def run(ctx: StageContext) -> None:
     ctx.facts.update(
         model=loaded.name,
         is_shared=loaded.is_shared,
+        tokens_per_pack=budget.tokens,
+        longest_pack=budget.group_tokens,
+        n_processes=join().count,
         compute=str(loaded.compute).removeprefix("torch."),
         loss=config.loss,
         beta=config.beta,
@@ -82,7 +93,7 @@ def run(ctx: StageContext) -> None:
     )
 
 
-def _tokenise(
+def tokenise(
     ctx: StageContext, chat: Chat, rows: Sequence[PreferencePair]
 ) -> tuple[list[PreferencePair], list[TokenSequence]]:
     """Sequences 2i and 2i + 1 are the chosen and the rejected answer of pair i."""
@@ -101,21 +112,32 @@ def _tokenise(
     return pairs, sequences
 
 
-def _plan(ctx: StageContext, pairs: Sequence[PreferencePair], sequences: Sequence[TokenSequence]) -> Plan:
-    """Groups are the pairs of one record; a pack over the budget is cut between pairs, never inside."""
+def plan_steps(
+    ctx: StageContext, pairs: Sequence[PreferencePair], sequences: Sequence[TokenSequence], budget: Budget
+) -> Plan:
+    """Groups are the pairs of one record, or lone pairs; a pack over the budget is cut between pairs, never inside."""
     config = ctx.config.dpo
     joined = [_union(sequences[2 * i], sequences[2 * i + 1]) for i in range(len(pairs))]
     plan = plan_training(
         joined,
-        group_by([pair.record_id or pair.group_id for pair in pairs]),
+        _groups(pairs, config.grouping),
         epochs=config.epochs,
         groups_per_step=config.groups_per_step,
-        budget=config.tokens_per_pack,
+        budget=budget,
         seed=ctx.config.seed,
+        n_processes=join().count,
+        names=[pair.pair_id for pair in pairs],
     )
     return Plan(
         tuple(tuple(tuple(s for i in pack for s in (2 * i, 2 * i + 1)) for pack in step) for step in plan.steps)
     )
+
+
+def _groups(pairs: Sequence[PreferencePair], grouping: str) -> list[list[int]]:
+    """The pairs of a record together, or each pair alone."""
+    if grouping == "shuffled":
+        return group_by([pair.pair_id for pair in pairs])
+    return group_by([pair.record_id or pair.group_id for pair in pairs])
 
 
 def _union(chosen: TokenSequence, rejected: TokenSequence) -> TokenSequence:
@@ -137,6 +159,7 @@ def _packs(sequences: Sequence[TokenSequence], plan: Plan) -> list[Batch]:
                     "owner": torch.as_tensor(trie.owner_S)[None],
                     "n_scored": torch.tensor([[s.n_scored for s in chosen]], dtype=torch.float32),
                     "weight": torch.full((1, len(chosen) // 2), (1.0 if pack else 0.0) / n_pairs),
+                    "reference": torch.zeros(1, len(chosen)),  # until ``_add_reference``
                 }
             )
     return packs
@@ -147,14 +170,24 @@ def _sums(logps_S: Tensor, batch: Batch) -> Tensor:
     return sum_by_owner(logps_S, batch["owner"][0], batch["n_scored"].shape[1])
 
 
-@torch.no_grad()
-def _add_reference(loaded: LoadedModel, packs: Sequence[Batch]) -> None:
+def _add_reference(loaded: LoadedModel, packs: Sequence[Batch], cache: Path) -> None:
     """Log-probabilities under the SFT adapter alone, on the packs of the training itself."""
+    key = content_id(weights_digest(loaded), packs_digest(packs))
+    sums = remembered(cache, key, lambda: spread(lambda own: _reference_sums(loaded, own), packs))
+    for batch, sums_N in zip(packs, sums, strict=True):
+        batch["reference"] = torch.tensor([sums_N])
+
+
+@torch.no_grad()
+def _reference_sums(loaded: LoadedModel, packs: Sequence[Batch]) -> list[list[float]]:
+    """Summed log-probability of each sequence of each pack; as Python numbers, which hold a float32 exactly."""
     loaded.model.eval()
+    sums: list[list[float]] = []
     for batch in progress.track(packs, "reference"):
         moved = {key: value.to(loaded.device) for key, value in batch.items()}
         with loaded.autocast():
-            batch["reference"] = _sums(token_logps(loaded.model, moved), moved).cpu()[None]
+            sums.append(_sums(token_logps(loaded.model, moved), moved).tolist())
+    return sums
 
 
 @torch.no_grad()
@@ -180,28 +213,25 @@ def _step0_margin(loaded: LoadedModel, packs: Sequence[Batch]) -> float:
 
 def _loss_of(logps_S: Tensor, batch: Batch, config: DPOConfig) -> tuple[Tensor, dict[str, float]]:
     """Weighted loss of a pack and what it adds to the step's metrics."""
-    sums_N, reference_N, n_N = _sums(logps_S, batch), batch["reference"][0], batch["n_scored"][0]
-    weight_P = batch["weight"][0]
-    losses_P, margin_P = preference_loss(
-        config.loss,
-        sums_N[0::2],
-        sums_N[1::2],
-        reference_N[0::2],
-        reference_N[1::2],
-        n_N[0::2],
-        n_N[1::2],
+    pairs = Pairs.by_turns(
+        _sums(logps_S, batch),
+        batch["reference"][0],
+        batch["n_scored"][0],
         beta=config.beta,
+        gamma=config.gamma,
         label_smoothing=config.label_smoothing,
     )
-    nll_P = nll_per_token(sums_N[0::2], n_N[0::2])
+    weight_P = batch["weight"][0]
+    losses_P, margin_P = PREFERENCE_LOSSES[config.loss].of(pairs)
+    nll_P = nll_per_token(pairs)
     loss = ((losses_P + config.nll_weight * nll_P) * weight_P).sum()
     with torch.no_grad():
         correct_P = (margin_P > 0).float() + 0.5 * (margin_P == 0).float()
         metrics = {
             "margin": (margin_P * weight_P).sum(),
             "accuracy": (correct_P * weight_P).sum(),
-            "chosen_logp": (sums_N[0::2] / n_N[0::2] * weight_P).sum(),
-            "rejected_logp": (sums_N[1::2] / n_N[1::2] * weight_P).sum(),
+            "chosen_logp": (pairs.chosen_P / pairs.n_chosen_P * weight_P).sum(),
+            "rejected_logp": (pairs.rejected_P / pairs.n_rejected_P * weight_P).sum(),
             "nll": (nll_P * weight_P).sum(),
         }
     return loss, {name: float(value) for name, value in metrics.items()}

@@ -8,6 +8,8 @@
     ├── GenerationError (6)     a model could not answer
     └── TrainingError (7)       training stopped; the last good checkpoint is kept
 
+Beside the tree, ``Interrupted`` (128 + signal): a person or the system asked the run to stop.
+
 No message ever holds text of a record: ids, file names, line numbers and field names only.
 """
 
@@ -92,3 +94,11 @@ class TrainingError(IIMedGPTError):
     """Training stopped; names the step and what is kept."""
 
     exit_code = 7
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the run to stop; the message says how far it came."""
+
+    def __init__(self, signal_number: int, message: str = "") -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number

@@ -8,56 +8,44 @@ done and redoes what changed, and a killed run goes on where it stopped.
 from __future__ import annotations
 
 import json
+import logging
 import os
-import platform
 import shutil
-import subprocess
-import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from iimedgpt import __version__, io
 from iimedgpt.config import RunConfig
 from iimedgpt.errors import DataError, IIMedGPTError, StageNotReadyError
+from iimedgpt.manifest import MANIFEST, Manifest, git_commit, read_manifest, versions
 from iimedgpt.text import content_id
-from iimedgpt.types import Frozen
+
+log = logging.getLogger(__name__)
 
 Model = TypeVar("Model", bound=BaseModel)
 
-MANIFEST = "manifest.json"
 DROPPED = "dropped.jsonl"
 LOCK = ".lock"
-_PACKAGES = ("torch", "transformers", "peft", "accelerate", "pydantic", "numpy", "scipy", "rapidfuzz")
 
 
-class Manifest(Frozen):
-    """The proof that a stage is complete and what it was made from."""
+@dataclass(frozen=True)
+class Processes:
+    """This process's place in a launch of several that run the same command, one a device; alone by default."""
 
-    stage: str
-    key: str  # hash of config sections, inputs and code version: decides whether to run again
-    config: dict[str, Any]
-    config_hash: str
-    inputs: dict[str, str]  # name → SHA-256
-    outputs: dict[str, str]  # file in the stage's folder → SHA-256
-    n_in: int = Field(ge=0)
-    n_kept: int = Field(ge=0)
-    n_dropped: dict[str, int]  # reason → count
-    facts: dict[str, Any]  # what the stage wants to say: counts, rates, losses
-    seed: int
-    device: str
-    git_commit: str | None
-    versions: dict[str, str]
-    started_at: str
-    seconds: float
+    rank: int = 0  # 0 is the first: it decides, writes and talks
+    count: int = 1
+    from_first: Callable[[Callable[[], Any]], Any] = lambda make: make()  # the first one's result, or error, in all
+
+
+ALONE = Processes()
 
 
 @dataclass(frozen=True)
@@ -69,6 +57,7 @@ class Stage:
     needs: tuple[str, ...]  # stages whose outputs it reads
     run: Callable[[StageContext], None]
     inputs: Callable[[RunConfig], dict[str, Path]] = lambda _: {}  # files from outside the run
+    is_collective: bool = False  # all processes of a launch work on it together (training)
 
 
 @dataclass
@@ -86,6 +75,7 @@ class StageContext:
     facts: dict[str, Any] = field(default_factory=dict)
     device: str = "cpu"
     dropped: list[dict[str, str]] = field(default_factory=list)
+    scratch: Path | None = None  # where the outputs of all processes but the first go, to be thrown away
 
     def input(self, stage: str, file: str) -> Path:
         """A file of an upstream stage.
@@ -103,7 +93,11 @@ class StageContext:
 
     def output(self, file: str) -> Path:
         """A file of this stage."""
-        return self.directory / file
+        return (self.scratch or self.directory) / file
+
+    def cache(self, file: str) -> Path:
+        """A file that outlives changes of the configuration and is no output; it has to say what it was made from."""
+        return self.directory / ".cache" / file
 
     def keep(self, n: int = 1) -> None:
         """Count rows that went through."""
@@ -134,17 +128,6 @@ class StageContext:
                 expected=f"at most {max_drop_frac:.0%}",
                 hint=f"mend the input, or raise {self.stage.name}.max_drop_frac",
             )
-
-
-def read_manifest(directory: Path) -> Manifest | None:
-    """The manifest of a stage's folder, None where the stage is not complete."""
-    path = directory / MANIFEST
-    if not path.exists():
-        return None
-    try:
-        return Manifest.model_validate(io.read_json(path))
-    except (ValueError, DataError):
-        return None
 
 
 def plan(stage: Stage, config: RunConfig) -> tuple[str, dict[str, str]]:
@@ -191,22 +174,43 @@ def is_complete(stage: Stage, config: RunConfig) -> bool:
         return False
 
 
-def execute(stage: Stage, config: RunConfig, *, is_forced: bool = False) -> tuple[Manifest, bool]:
+def execute(
+    stage: Stage, config: RunConfig, *, is_forced: bool = False, processes: Processes = ALONE
+) -> tuple[Manifest, bool]:
     """Run a stage unless it is complete. Returns its manifest and whether it ran.
+
+    Of several processes the first runs it while the others wait; in a collective stage all take part,
+    and what the others write is thrown away.
 
     Raises:
         StageNotReadyError, DataError: an input is not there.
         IIMedGPTError: whatever the stage raises; nothing of it then counts as done.
     """
-    if not is_forced and is_complete(stage, config):
-        manifest = read_manifest(config.run_dir / stage.name)
-        if manifest is not None:
-            return manifest, False
-    key, inputs = plan(stage, config)
+    done = processes.from_first(lambda: None if is_forced else _complete(stage, config))
+    if done is not None:
+        return done, False
+    key, inputs = processes.from_first(lambda: plan(stage, config))
+    if not stage.is_collective:
+        return processes.from_first(lambda: _make(stage, config, key, inputs, is_forced)), True
+    # An error must not wait for the others here: they may be waiting for this process inside the stage.
+    manifest = None
+    if processes.rank == 0:
+        manifest = _make(stage, config, key, inputs, is_forced)
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            stage.run(StageContext(stage, config, config.run_dir / stage.name, scratch=Path(scratch)))
+    return processes.from_first(lambda: manifest), True
+
+
+def _complete(stage: Stage, config: RunConfig) -> Manifest | None:
+    return read_manifest(config.run_dir / stage.name) if is_complete(stage, config) else None
+
+
+def _make(stage: Stage, config: RunConfig, key: str, inputs: dict[str, str], is_forced: bool) -> Manifest:
     directory = io.make_private_dir(config.run_dir / stage.name)
     with _locked(directory, stage.name):
+        _drop_stale(directory, key, {**_leaves(config_of(stage, config)), **inputs}, is_forced)
         (directory / MANIFEST).unlink(missing_ok=True)
-        _drop_stale(directory, key, is_forced)
         context = StageContext(stage, config, directory)
         started = time.time()
         stage.run(context)
@@ -224,22 +228,45 @@ def execute(stage: Stage, config: RunConfig, *, is_forced: bool = False) -> tupl
             facts=context.facts,
             seed=config.seed,
             device=context.device,
-            git_commit=_git_commit(),
-            versions=_versions(),
+            git_commit=git_commit(),
+            versions=versions(),
             started_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
             seconds=round(time.time() - started, 2),
         )
         io.write_json(directory / MANIFEST, manifest.model_dump(mode="json"))
-    return manifest, True
+    return manifest
 
 
-def _drop_stale(directory: Path, key: str, is_forced: bool) -> None:
-    """Checkpoints of an interrupted run are good for the same key only."""
+def _drop_stale(directory: Path, key: str, made_from: dict[str, Any], is_forced: bool) -> None:
+    """What an interrupted run left is good for the same key only; what is thrown away is said."""
     mark = directory / ".key"
-    if is_forced or not mark.exists() or mark.read_text() != key:
-        for folder in (directory / "checkpoints", directory / "partial"):
-            shutil.rmtree(folder, ignore_errors=True)
-        io.write_text(mark, key)
+    before: dict[str, Any] = {}
+    with suppress(DataError, TypeError, ValueError):  # none, or one of an older version
+        before = dict(io.read_json(mark))
+    if before.get("key") == key and not is_forced:
+        return
+    steps = [int(path.name.rpartition("-")[2]) for path in directory.glob("checkpoints/checkpoint-*")]
+    if not (directory / MANIFEST).exists() and (steps or any(directory.glob("partial/*"))):
+        left = f"{max(steps)} training steps" if steps else "partial results"
+        why = "--force was given" if is_forced else f"changed since: {_changed(before.get('from', {}), made_from)}"
+        log.warning("%s: what an interrupted run left (%s) is discarded; %s", directory.name, left, why)
+    for folder in (directory / "checkpoints", directory / "partial"):
+        shutil.rmtree(folder, ignore_errors=True)
+    io.write_json(mark, {"key": key, "from": made_from})
+
+
+def _changed(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Names of what differs."""
+    names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") or "the code"
+
+
+def _leaves(tree: dict[str, Any], place: str = "") -> dict[str, Any]:
+    """Values by dotted name."""
+    leaves: dict[str, Any] = {}
+    for name, value in tree.items():
+        leaves.update(_leaves(value, f"{place}{name}.") if isinstance(value, dict) else {place + name: value})
+    return leaves
 
 
 def _hash_outputs(directory: Path) -> dict[str, str]:
@@ -272,27 +299,3 @@ def _locked(directory: Path, stage: str) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-@cache
-def _git_commit() -> str | None:
-    with suppress(OSError, subprocess.SubprocessError):
-        result = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
-        )
-        return result.stdout.strip()
-    return None
-
-
-@cache
-def _versions() -> dict[str, str]:
-    versions = {"iimedgpt": __version__, "python": platform.python_version(), "platform": sys.platform}
-    for package in _PACKAGES:
-        with suppress(metadata.PackageNotFoundError):
-            versions[package] = metadata.version(package)
-    return versions

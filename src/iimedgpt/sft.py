@@ -12,15 +12,19 @@ from torch import Tensor
 
 from iimedgpt import io, progress
 from iimedgpt.engine.adapters import add_adapter, save_adapter
-from iimedgpt.engine.batches import Plan, group_by, plan_training
+from iimedgpt.engine.batches import Budget, Plan, group_by, plan_training
 from iimedgpt.engine.chat import Chat
+from iimedgpt.engine.checkpoints import remembered, weights_digest
+from iimedgpt.engine.distributed import join
 from iimedgpt.engine.generate import TrieLanguageModel
 from iimedgpt.engine.logps import trie_tensors
-from iimedgpt.engine.losses import sft_loss
+from iimedgpt.engine.losses import sft_loss, token_weights
 from iimedgpt.engine.models import SFT, load_model
+from iimedgpt.engine.room import pack_budget
 from iimedgpt.engine.trainer import Batch, train
 from iimedgpt.engine.trie import TokenSequence, build_trie
 from iimedgpt.run import StageContext
+from iimedgpt.text import content_id
 from iimedgpt.types import Conversation
 
 LOG = "log.jsonl"
@@ -31,23 +35,20 @@ def run(ctx: StageContext) -> None:
     config = ctx.config.sft
     loaded = load_model(ctx.config.model)
     ctx.device = str(loaded.device)
-    rows, sequences = _tokenise(ctx, loaded.chat, list(ctx.read("mixture", "train.jsonl", Conversation)))
+    rows, sequences = tokenise(ctx, loaded.chat, list(ctx.read("mixture", "train.jsonl", Conversation)))
     validation = list(ctx.read("mixture", "validation.jsonl", Conversation))
     ctx.check_drops(1.0)
 
-    plan = plan_training(
-        sequences,
-        group_by([row.record_id or row.conversation_id for row in rows]),
-        epochs=config.epochs,
-        groups_per_step=config.groups_per_step,
-        budget=config.tokens_per_pack,
-        seed=ctx.config.seed,
-        is_shared=loaded.is_shared,
-    )
-    packs, counts = _packs(sequences, plan, config.weighting)
+    budget = pack_budget(loaded, ctx.config.model, config, ctx.directory / "partial")
+    plan = plan_steps(ctx, rows, sequences, budget, is_shared=loaded.is_shared)
+    packs, counts = _packs(sequences, [row.task for row in rows], plan, config.weighting)
     add_adapter(loaded, SFT, config, ctx.config.seed)
     scorer = TrieLanguageModel(loaded, SFT, (SFT,))
-    before = validation_loss(scorer, validation)
+    before = remembered(
+        ctx.cache("validation.json"),
+        content_id(weights_digest(loaded), *(row.model_dump_json() for row in validation)),
+        lambda: validation_loss(scorer, validation),
+    )
     log = train(
         loaded,
         packs,
@@ -67,6 +68,9 @@ def run(ctx: StageContext) -> None:
     ctx.facts.update(
         model=loaded.name,
         is_shared=loaded.is_shared,
+        tokens_per_pack=budget.tokens,
+        longest_pack=budget.group_tokens,
+        n_processes=join().count,
         compute=str(loaded.compute).removeprefix("torch."),
         n_steps=len(log),
         first_loss=log[0]["loss"],
@@ -78,7 +82,7 @@ def run(ctx: StageContext) -> None:
     )
 
 
-def _tokenise(
+def tokenise(
     ctx: StageContext, chat: Chat, rows: Sequence[Conversation]
 ) -> tuple[list[Conversation], list[TokenSequence]]:
     """One sequence per assistant turn, rendered as serving renders it; too long ones are counted."""
@@ -99,21 +103,51 @@ def _tokenise(
     return kept, sequences
 
 
-def _packs(sequences: Sequence[TokenSequence], plan: Plan, weighting: str) -> tuple[list[Batch], dict[str, float]]:
+def plan_steps(
+    ctx: StageContext,
+    rows: Sequence[Conversation],
+    sequences: Sequence[TokenSequence],
+    budget: Budget,
+    *,
+    is_shared: bool = True,
+) -> Plan:
+    """Which conversations each step and each of its packs read."""
+    config = ctx.config.sft
+    return plan_training(
+        sequences,
+        _groups(rows, config.grouping),
+        epochs=config.epochs,
+        groups_per_step=config.groups_per_step,
+        budget=budget,
+        seed=ctx.config.seed,
+        is_shared=is_shared,
+        n_processes=join().count,
+        names=[row.conversation_id for row in rows],
+    )
+
+
+def _groups(rows: Sequence[Conversation], grouping: str) -> list[list[int]]:
+    """The conversations of a record together, or each conversation alone."""
+    if grouping == "shuffled":
+        return group_by([row.conversation_id for row in rows])
+    return group_by([row.record_id or row.conversation_id for row in rows])
+
+
+def _packs(
+    sequences: Sequence[TokenSequence], tasks: Sequence[str | None], plan: Plan, weighting: str
+) -> tuple[list[Batch], dict[str, float]]:
     """Every pack of every step as tensors; weights sum to one over a step."""
     packs: list[Batch] = []
     n_trie = n_original = n_scored = 0
     for step in progress.track(plan.steps, "laying out"):
-        members = [sequences[i] for pack in step for i in pack]
-        total = sum(s.n_scored for s in members) if weighting == "token" else len(members)
+        members = [i for pack in step for i in pack]
+        shares = token_weights(weighting, [sequences[i].n_scored for i in members], [tasks[i] for i in members])
+        weight_of = dict(zip(members, shares, strict=True))
         for pack in step:
             chosen = [sequences[i] for i in pack] or [_empty(sequences)]
             trie = build_trie(chosen)
-            batch = trie_tensors(trie)
-            counts = torch.tensor([s.n_scored for s in chosen])
-            each = torch.ones(len(chosen)) if weighting == "token" else 1 / counts
-            share = torch.repeat_interleave(each / total, counts) * (1.0 if pack else 0.0)
-            packs.append({**batch, "weight": share[None]})
+            weight_N = torch.tensor([weight_of[i] for i in pack] or [0.0])
+            packs.append({**trie_tensors(trie), "weight": weight_N[torch.as_tensor(trie.owner_S)][None]})
             n_trie, n_original = n_trie + trie.n_tokens, n_original + trie.n_original
             n_scored += len(trie.targets_S)
     return packs, {

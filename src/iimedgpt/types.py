@@ -91,6 +91,8 @@ class Record(Frozen):
     language: Language
     events: tuple[Event, ...] = Field(min_length=1)
     provenance: Provenance
+    started: str | None = None  # start of the encounter, ISO 8601, moved by the patient's own date shift
+    diagnosis_codes: tuple[str, ...] = ()  # ICD, from a structured field
 
 
 class Message(Frozen):

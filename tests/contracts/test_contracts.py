@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from iimedgpt import chain, config, errors
+from iimedgpt import recipe as recipes
 from iimedgpt.cli import app
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +27,7 @@ def test_no_torch_is_loaded_by(module: str) -> None:
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
 def test_recipe_is_valid(recipe: Path) -> None:
-    assert config.load(recipe).name
+    assert recipes.load(recipe).name
 
 
 def test_there_are_recipes() -> None:

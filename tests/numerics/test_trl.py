@@ -1,17 +1,27 @@
-"""Our preference losses equal TRL's on the same pairs, policy and reference."""
+"""Our losses, and the gradient of a weight, equal TRL's on the same data, policy and reference.
+
+TRL is read at one pair a batch. Its ``sft`` term averages over the tokens of a batch and its ``aot``
+sorts margins over a batch; on single pairs the former is our NLL term and the latter cDPO, which its
+``sigmoid`` lacks.
+"""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
+from iimedgpt import dpo, sft
+from iimedgpt.config import DPOConfig
 from iimedgpt.engine import attention
-from iimedgpt.engine.logps import make_scorable, token_logps, trie_tensors
-from iimedgpt.engine.losses import preference_loss, sum_by_owner
-from iimedgpt.engine.trie import TokenSequence, build_trie
+from iimedgpt.engine.batches import Plan
+from iimedgpt.engine.logps import make_scorable, token_logps
+from iimedgpt.engine.trie import TokenSequence
 
 PAIRS = [
     {"prompt": "abcdefgh", "chosen": "ijk", "rejected": "lmnop"},
@@ -20,6 +30,9 @@ PAIRS = [
 ]
 LETTERS = "abcdefghijklmnop"
 END = len(LETTERS)
+WEIGHT = "model.layers.0.self_attn.q_proj.weight"  # shared by all tokens, below everything else
+
+Step = tuple[float, Tensor]  # loss, gradient of WEIGHT
 
 
 def _tokenizer() -> Any:
@@ -54,67 +67,151 @@ def _model(seed: int) -> Any:
     return model
 
 
-def _trl_loss(tmp_path: Any, loss_type: str, beta: float) -> float:
+# ------------------------------------------------------------------------------------------------------ TRL
+
+
+def _settings(tmp_path: Path, batch_size: int) -> dict[str, Any]:
+    return {
+        "output_dir": str(tmp_path),
+        "per_device_train_batch_size": batch_size,
+        "report_to": [],
+        "use_cpu": True,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "disable_tqdm": True,
+    }
+
+
+def _mean_step(trainer: Any) -> Step:
+    """Mean loss of all batches and its gradient."""
+    trainer.model.eval()
+    batches = list(trainer.get_train_dataloader())
+    losses = [trainer.compute_loss(trainer.model, batch) / len(batches) for batch in batches]
+    total = torch.stack([loss.reshape(()) for loss in losses]).sum()
+    total.backward()
+    return total.item(), trainer.model.get_parameter(WEIGHT).grad
+
+
+def _trl_dpo(tmp_path: Path, **options: Any) -> Step:
+    from datasets import Dataset
+    from trl import DPOConfig as Options
+    from trl import DPOTrainer
+
+    trainer = DPOTrainer(
+        model=_model(1),
+        ref_model=_model(2),
+        args=Options(**_settings(tmp_path, 1), **options),
+        train_dataset=Dataset.from_list(PAIRS),
+        processing_class=_tokenizer(),
+    )
+    return _mean_step(trainer)
+
+
+def _trl_cpo(tmp_path: Path, **options: Any) -> Step:
+    """TRL keeps SimPO in its trainer of losses without a reference."""
+    from datasets import Dataset
+    from trl.experimental.cpo import CPOConfig, CPOTrainer
+
+    trainer = CPOTrainer(
+        model=_model(1),
+        args=CPOConfig(**_settings(tmp_path, 1), max_length=64, **options),
+        train_dataset=Dataset.from_list(PAIRS),
+        processing_class=_tokenizer(),
+    )
+    return _mean_step(trainer)
+
+
+def _trl_sft(tmp_path: Path, batch_size: int) -> Step:
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    rows = [{"prompt": pair["prompt"], "completion": pair["chosen"]} for pair in PAIRS]
+    trainer = SFTTrainer(
+        model=_model(1),
+        args=SFTConfig(**_settings(tmp_path, batch_size), completion_only_loss=True),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=_tokenizer(),
+    )
+    return _mean_step(trainer)
+
+
+@pytest.fixture(autouse=True)
+def _peers_warnings_are_theirs() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from datasets import Dataset
-        from trl import DPOConfig, DPOTrainer
-
-        args = DPOConfig(
-            output_dir=str(tmp_path),
-            per_device_train_batch_size=len(PAIRS),
-            beta=beta,
-            loss_type=[loss_type],
-            report_to=[],
-            use_cpu=True,
-            bf16=False,
-            gradient_checkpointing=False,
-            disable_tqdm=True,
-        )
-        trainer = DPOTrainer(
-            model=_model(1),
-            ref_model=_model(2),
-            args=args,
-            train_dataset=Dataset.from_list(PAIRS),
-            processing_class=_tokenizer(),
-        )
-        trainer.model.eval()
-        inputs = next(iter(trainer.get_train_dataloader()))
-        with torch.no_grad():
-            return float(trainer.compute_loss(trainer.model, inputs))
+        yield
 
 
-def _our_loss(kind: str, beta: float) -> float:
+# ----------------------------------------------------------------------------------------------------- ours
+
+
+def _sequence(prompt: str, answer: str) -> TokenSequence:
     ids = {letter: i for i, letter in enumerate(LETTERS)}
-    sequences = []
-    for pair in PAIRS:
-        prompt = [ids[c] for c in pair["prompt"]]
-        for answer in (pair["chosen"], pair["rejected"]):
-            sequences.append(TokenSequence((*prompt, *(ids[c] for c in answer), END), len(prompt)))
-    trie = build_trie(sequences)
-    sums = []
-    for seed in (1, 2):
-        with torch.no_grad():
-            model = _model(seed).eval()
-            model.set_attn_implementation(attention.register()["visible"])
-            logps_S = token_logps(make_scorable(model), trie_tensors(trie))
-        sums.append(sum_by_owner(logps_S, torch.as_tensor(trie.owner_S), len(sequences)))
-    n_N = torch.tensor([float(s.n_scored) for s in sequences])
-    (policy, reference) = sums
-    losses, _ = preference_loss(
-        kind,
-        policy[0::2],
-        policy[1::2],
-        reference[0::2],
-        reference[1::2],
-        n_N[0::2],
-        n_N[1::2],
-        beta=beta,
-    )
-    return float(losses.mean())
+    return TokenSequence((*(ids[letter] for letter in prompt + answer), END), len(prompt))
 
 
-@pytest.mark.parametrize(("kind", "trl_name"), [("sigmoid", "sigmoid"), ("ipo", "ipo"), ("norm", "sigmoid_norm")])
-def test_loss_equals_trl(kind: str, trl_name: str, tmp_path: Any) -> None:
-    expected = _trl_loss(tmp_path, trl_name, 0.3)
-    assert _our_loss(kind, 0.3) == pytest.approx(expected, rel=1e-5)
+def _scorable(seed: int) -> Any:
+    model = _model(seed).eval()
+    model.set_attn_implementation(attention.register()["visible"])
+    return make_scorable(model)
+
+
+def _our_dpo(**options: Any) -> Step:
+    """The stage's own packs (all pairs in one trie) and loss."""
+    sequences = [_sequence(pair["prompt"], pair[side]) for pair in PAIRS for side in ("chosen", "rejected")]
+    (batch,) = dpo._packs(sequences, Plan(((tuple(range(6)),),)))
+    with torch.no_grad():
+        batch["reference"] = dpo._sums(token_logps(_scorable(2), batch), batch)[None]
+    config = DPOConfig(**{"nll_weight": 0.0} | options)
+    return _our_step(lambda model: dpo._loss_of(token_logps(model, batch), batch, config)[0])
+
+
+def _our_sft(weighting: str) -> Step:
+    sequences = [_sequence(pair["prompt"], pair["chosen"]) for pair in PAIRS]
+    (batch,), _ = sft._packs(sequences, [None] * 3, Plan((((0, 1, 2),),)), weighting)
+    return _our_step(lambda model: sft._loss_of(token_logps(model, batch), batch)[0])
+
+
+def _our_step(loss_of: Callable[[Any], Tensor]) -> Step:
+    model = _scorable(1)
+    loss = loss_of(model)
+    loss.backward()
+    return loss.item(), model.get_parameter(WEIGHT).grad
+
+
+def _assert_equal(ours: Step, peers: Step) -> None:
+    assert ours[0] == pytest.approx(peers[0], rel=1e-5)
+    size = float(peers[1].abs().max())
+    assert size > 1e-3
+    assert float((ours[1] - peers[1]).abs().max()) < 1e-5 * size
+
+
+# ---------------------------------------------------------------------------------------------------- tests
+
+
+@pytest.mark.parametrize(
+    ("ours", "trl"),
+    [
+        ({"loss": "sigmoid"}, {"loss_type": ["sigmoid"]}),
+        ({"loss": "sigmoid", "label_smoothing": 0.1}, {"loss_type": ["aot"], "label_smoothing": 0.1}),
+        ({"loss": "ipo"}, {"loss_type": ["ipo"]}),
+        ({"loss": "norm"}, {"loss_type": ["sigmoid_norm"]}),
+        ({"loss": "sigmoid", "nll_weight": 0.7}, {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.7]}),
+    ],
+    ids=["sigmoid", "label smoothing", "ipo", "norm", "nll term"],
+)
+def test_dpo_equals_trl(ours: dict[str, Any], trl: dict[str, Any], tmp_path: Path) -> None:
+    _assert_equal(_our_dpo(beta=0.3, **ours), _trl_dpo(tmp_path, beta=0.3, **trl))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_simpo_equals_trl(smoothing: float, tmp_path: Path) -> None:
+    ours = _our_dpo(loss="simpo", beta=2.0, gamma=1.4, label_smoothing=smoothing)
+    options = {"beta": 2.0, "simpo_gamma": 1.4, "label_smoothing": smoothing}
+    _assert_equal(ours, _trl_cpo(tmp_path, loss_type="simpo", cpo_alpha=0.0, **options))
+
+
+@pytest.mark.parametrize(("weighting", "batch_size"), [("token", 3), ("answer", 1)])
+def test_sft_equals_trl_on_completions(weighting: str, batch_size: int, tmp_path: Path) -> None:
+    """TRL weighs the tokens of a batch alike: with one answer a batch, that is our weighting per answer."""
+    _assert_equal(_our_sft(weighting), _trl_sft(tmp_path, batch_size))

@@ -25,7 +25,8 @@ from iimedgpt import io
 from iimedgpt.config import EvaluateConfig, RunConfig
 from iimedgpt.errors import DataError, GenerationError
 from iimedgpt.evaluation import evaluate
-from iimedgpt.run import Manifest, Stage, StageContext, execute
+from iimedgpt.manifest import Manifest
+from iimedgpt.run import Stage, StageContext, execute
 from iimedgpt.types import (
     AnswerScore,
     Candidate,

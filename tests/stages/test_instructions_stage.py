@@ -12,7 +12,8 @@ from iimedgpt import io
 from iimedgpt.config import InstructionsConfig, RunConfig
 from iimedgpt.errors import ConfigError, DataError
 from iimedgpt.instructions import build
-from iimedgpt.run import Manifest, Stage, StageContext, execute
+from iimedgpt.manifest import Manifest
+from iimedgpt.run import Stage, StageContext, execute
 from iimedgpt.types import Event, EventKind, Instruction, Provenance, Record
 
 K = EventKind

@@ -14,8 +14,9 @@ import pytest
 from iimedgpt import io, mixture
 from iimedgpt.config import RunConfig
 from iimedgpt.errors import DataError
+from iimedgpt.manifest import Manifest
 from iimedgpt.preferences import pairs, sample
-from iimedgpt.run import Manifest, Stage, StageContext, execute
+from iimedgpt.run import Stage, StageContext, execute
 from iimedgpt.types import (
     AnswerScore,
     Candidate,

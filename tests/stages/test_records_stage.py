@@ -12,9 +12,10 @@ import pytest
 from iimedgpt import io
 from iimedgpt.config import RecordsConfig, RecordSource, RunConfig
 from iimedgpt.errors import DataError
+from iimedgpt.manifest import Manifest
 from iimedgpt.records import build
 from iimedgpt.records.deid import Deidentifier
-from iimedgpt.run import Manifest, Stage, execute
+from iimedgpt.run import Stage, execute
 from iimedgpt.types import Record
 
 STAGE = Stage("records", ("records",), (), build.run, build.inputs)

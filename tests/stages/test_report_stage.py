@@ -16,8 +16,9 @@ pytest.importorskip("matplotlib", reason="needs the extra 'report'")
 
 from iimedgpt import io
 from iimedgpt.config import ReportConfig, RunConfig
+from iimedgpt.manifest import Manifest
 from iimedgpt.report import report
-from iimedgpt.run import Manifest, Stage, StageContext
+from iimedgpt.run import Stage, StageContext
 from iimedgpt.types import (
     Conversation,
     Event,

@@ -11,12 +11,12 @@ from rich.console import Console, RenderableType
 
 from iimedgpt import io
 from iimedgpt.errors import DataError
+from iimedgpt.manifest import Manifest
 from iimedgpt.report.answer import answer
 from iimedgpt.report.facts import Cell, RunFacts, parse_main_table
 from iimedgpt.report.measures import interval, number
 from iimedgpt.report.table import main_table, show_run
 from iimedgpt.report.words import WORDS, Words
-from iimedgpt.run import Manifest
 from iimedgpt.types import Score
 
 

@@ -9,7 +9,8 @@ import pytest
 from iimedgpt import io
 from iimedgpt.config import RunConfig
 from iimedgpt.errors import DataError, IIMedGPTError, StageNotReadyError
-from iimedgpt.run import Stage, StageContext, execute, is_complete, read_manifest
+from iimedgpt.manifest import read_manifest
+from iimedgpt.run import Stage, StageContext, execute, is_complete
 
 
 def _config(root: Path, **values) -> RunConfig:
@@ -123,6 +124,49 @@ def test_checkpoints_survive_an_interruption_but_not_a_change(tmp_path: Path) ->
         with pytest.raises(KeyboardInterrupt):
             execute(stage, config)
     assert seen == [False, True, False]
+
+
+def test_what_an_interrupted_training_left_is_not_discarded_in_silence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def run(ctx: StageContext) -> None:
+        for step in (5, 10):
+            io.write_text(ctx.directory / "checkpoints" / f"checkpoint-{step}" / "x", "x")
+        if ctx.config.sft.rank != 8:
+            raise KeyboardInterrupt
+        ctx.keep()
+
+    stage = Stage("sft", ("sft",), (), run)
+
+    def interrupt(is_forced: bool = False, **sft: float) -> str:
+        caplog.clear()
+        with pytest.raises(KeyboardInterrupt):
+            execute(stage, _config(tmp_path, sft=sft), is_forced=is_forced)
+        return caplog.text
+
+    assert interrupt() == ""
+    assert interrupt() == ""
+    said = interrupt(rank=2, dropout=0.5)
+    assert "sft: what an interrupted run left (10 training steps) is discarded" in said
+    assert "changed since: sft.dropout, sft.rank" in said
+    assert "--force was given" in interrupt(rank=2, dropout=0.5, is_forced=True)
+    execute(stage, _config(tmp_path, sft={"rank": 8}))
+    assert interrupt(rank=2) == ""  # that one was complete: nothing is lost
+
+
+def test_a_cache_outlives_a_change_and_is_no_output(tmp_path: Path) -> None:
+    seen: list[bool] = []
+
+    def run(ctx: StageContext) -> None:
+        seen.append(ctx.cache("x").exists())
+        io.write_text(ctx.cache("x"), "x")
+        ctx.keep()
+
+    stage = Stage("sft", ("sft",), (), run)
+    execute(stage, _config(tmp_path))
+    manifest, _ = execute(stage, _config(tmp_path, sft={"rank": 2}))
+    assert seen == [False, True]
+    assert not [name for name in manifest.outputs if "x" in name]
 
 
 def test_a_stage_that_keeps_nothing_fails_with_the_reasons(tmp_path: Path) -> None:

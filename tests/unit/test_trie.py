@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from random import Random
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iimedgpt.engine.batches import fill_packs, group_by, plan_training
-from iimedgpt.engine.trie import TokenSequence, build_trie, count_tokens
+from iimedgpt.engine.trie import TokenSequence, Trie, build_trie, count_tokens, shared_prefix
 from iimedgpt.errors import DataError
 
+unhurried = settings(deadline=None)  # a busy machine is no counterexample
 small_sequences = st.lists(
     st.lists(st.integers(0, 2), min_size=1, max_size=7).flatmap(
-        lambda ids: st.tuples(st.just(tuple(ids)), st.integers(1, len(ids)))
+        lambda ids: st.builds(
+            TokenSequence, st.just(tuple(ids)), st.integers(1, len(ids)), st.sampled_from([0.25, 1.0, 2.0])
+        )
     ),
     min_size=1,
     max_size=8,
-).map(lambda rows: [TokenSequence(ids, start) for ids, start in rows])
+)
 
 
 def test_a_trunk_with_two_branches_stands_once() -> None:
@@ -39,29 +45,101 @@ def test_a_prefix_of_another_and_identical_sequences_add_no_tokens() -> None:
     assert trie.leaf_N.tolist() == [2, 1, 2]
 
 
+def parent(trie: Trie, row: int) -> int | None:
+    """The nearest earlier row that is one less deep: depth-first order knows no other."""
+    return next((r for r in range(row - 1, -1, -1) if trie.position_T[r] == trie.position_T[row] - 1), None)
+
+
+def path(trie: Trie, row: int) -> list[int]:
+    """Rows from the root down to this one."""
+    before = parent(trie, row)
+    return [row] if before is None else [*path(trie, before), row]
+
+
+def distinct_prefixes(sequences: Sequence[TokenSequence]) -> list[tuple[int, ...]]:
+    return sorted({s.ids[:n] for s in sequences for n in range(1, len(s.ids) + 1)})
+
+
+@unhurried
 @given(small_sequences)
-@settings(max_examples=200)
-def test_every_token_sees_exactly_its_own_prefix(sequences: list[TokenSequence]) -> None:
+def test_a_row_stands_for_each_distinct_prefix_and_for_nothing_else(sequences: list[TokenSequence]) -> None:
     trie = build_trie(sequences)
-    for sequence, leaf in zip(sequences, trie.leaf_N, strict=True):
+    found = [tuple(trie.ids_T[path(trie, row)].tolist()) for row in range(trie.n_tokens)]
+    assert found == distinct_prefixes(sequences)  # once each, and depth-first is their sorted order
+    assert trie.n_tokens == len(found) == count_tokens(sequences)
+
+
+@unhurried
+@given(small_sequences)
+def test_a_token_sees_its_own_ancestors_and_no_other(sequences: list[TokenSequence]) -> None:
+    trie = build_trie(sequences)
+    for q in range(trie.n_tokens):
+        assert [k for k in range(trie.n_tokens) if k <= q < trie.end_T[k]] == path(trie, q)
+
+
+@unhurried
+@given(small_sequences)
+def test_every_sequence_is_read_back_from_its_last_row(sequences: list[TokenSequence]) -> None:
+    trie = build_trie(sequences)
+    for sequence, leaf in zip(sequences, trie.leaf_N.tolist(), strict=True):
         seen = [k for k in range(trie.n_tokens) if k <= leaf < trie.end_T[k]]
-        assert trie.ids_T[seen].tolist() == list(sequence.ids)
+        assert tuple(trie.ids_T[seen].tolist()) == sequence.ids
         assert trie.position_T[seen].tolist() == list(range(len(sequence.ids)))
 
 
+@unhurried
 @given(small_sequences)
-def test_scored_tokens_are_predicted_by_the_row_before_them(sequences: list[TokenSequence]) -> None:
+def test_scored_are_the_tokens_from_start_on_each_at_the_row_of_what_precedes_it(
+    sequences: list[TokenSequence],
+) -> None:
     trie = build_trie(sequences)
-    for index, sequence in enumerate(sequences):
-        mine = trie.owner_S == index
-        assert trie.targets_S[mine].tolist() == list(sequence.ids[sequence.start :])
-        assert trie.ids_T[trie.rows_S[mine]].tolist() == list(sequence.ids[sequence.start - 1 : -1])
+    scored = [
+        (tuple(trie.ids_T[path(trie, row)].tolist()), target, owner, weight)
+        for row, target, owner, weight in zip(
+            trie.rows_S.tolist(), trie.targets_S.tolist(), trie.owner_S.tolist(), trie.weight_S.tolist(), strict=True
+        )
+    ]
+    assert scored == [
+        (sequence.ids[:n], sequence.ids[n], index, sequence.weight)
+        for index, sequence in enumerate(sequences)
+        for n in range(sequence.start, len(sequence.ids))
+    ]
 
 
+@unhurried
+@given(small_sequences, st.randoms(use_true_random=False))
+def test_the_order_of_the_input_changes_only_who_owns_what(sequences: list[TokenSequence], random: Random) -> None:
+    order = list(range(len(sequences)))
+    random.shuffle(order)
+    trie, shuffled = build_trie(sequences), build_trie([sequences[i] for i in order])
+    for layout in ("ids_T", "position_T", "end_T"):
+        assert getattr(trie, layout).tolist() == getattr(shuffled, layout).tolist()
+    assert trie.leaf_N[order].tolist() == shuffled.leaf_N.tolist()
+    for place, index in enumerate(order):
+        for scored in ("rows_S", "targets_S", "weight_S"):
+            mine = getattr(trie, scored)[trie.owner_S == index]
+            assert mine.tolist() == getattr(shuffled, scored)[shuffled.owner_S == place].tolist()
+
+
+@unhurried
 @given(small_sequences)
-def test_the_trie_is_as_small_as_its_distinct_prefixes(sequences: list[TokenSequence]) -> None:
-    prefixes = {s.ids[:n] for s in sequences for n in range(1, len(s.ids) + 1)}
-    assert build_trie(sequences).n_tokens == len(prefixes) == count_tokens(sequences)
+def test_the_token_ratio_counts_every_sequence_in_full(sequences: list[TokenSequence]) -> None:
+    trie = build_trie(sequences)
+    assert trie.n_original == sum(len(sequence.ids) for sequence in sequences)
+    assert trie.token_ratio == trie.n_original / len(distinct_prefixes(sequences)) >= 1
+
+
+@unhurried
+@given(st.lists(st.integers(0, 1), max_size=9).map(tuple), st.lists(st.integers(0, 1), max_size=9).map(tuple))
+def test_the_shared_prefix_is_where_the_first_difference_stands(a: tuple[int, ...], b: tuple[int, ...]) -> None:
+    n = shared_prefix(a, b)
+    assert a[:n] == b[:n]
+    assert n == min(len(a), len(b)) or a[n] != b[n]
+
+
+def test_of_nothing_there_is_an_empty_trie() -> None:
+    trie = build_trie([])
+    assert (trie.n_tokens, trie.n_sequences, len(trie.rows_S), count_tokens([])) == (0, 0, 0, 0)
 
 
 def test_the_first_token_cannot_be_trained() -> None:

@@ -18,10 +18,12 @@ from torch import nn
 
 from iimedgpt import io
 from iimedgpt.config import TrainConfig
+from iimedgpt.engine.distributed import whole
+from iimedgpt.engine.logps import ScorableHead
 from iimedgpt.engine.models import LoadedModel
 from iimedgpt.errors import DataError
 
-ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
+ATTENTION = ["q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj"]  # Phi-3 has the first three in one
 
 
 def add_adapter(loaded: LoadedModel, name: str, config: TrainConfig, seed: int) -> None:
@@ -44,13 +46,14 @@ def add_adapter(loaded: LoadedModel, name: str, config: TrainConfig, seed: int) 
                 warnings.simplefilter("ignore")  # a base with tied embeddings: we never touch the head
                 loaded.model = get_peft_model(loaded.model, lora, adapter_name=name)
     activate(loaded, list(loaded.model.peft_config), trained=name)
+    loaded.model.eval()  # whatever the model was: the new adapter alone would come with a live dropout
 
 
 def load_adapters(loaded: LoadedModel, folders: Sequence[tuple[str, Path]]) -> None:
     """Put trained adapters on in order, all frozen and active.
 
     Raises:
-        DataError: a folder without an adapter.
+        DataError: a folder without an adapter, or one that changes the head.
     """
     from peft import PeftModel
 
@@ -60,14 +63,26 @@ def load_adapters(loaded: LoadedModel, folders: Sequence[tuple[str, Path]]) -> N
         if hasattr(loaded.model, "peft_config"):
             loaded.model.load_adapter(str(folder), adapter_name=name, is_trainable=False)
         else:
-            loaded.model = PeftModel.from_pretrained(loaded.model, str(folder), adapter_name=name)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")  # peft's
+                loaded.model = PeftModel.from_pretrained(loaded.model, str(folder), adapter_name=name)
+        if type(loaded.model.get_output_embeddings()) is not ScorableHead:
+            raise DataError(
+                "adapter changes the language-model head",
+                path=folder,
+                expected="LoRA on the decoder's linear layers",
+                hint="train it again without lm_head among target_modules or modules_to_save",
+            )
     if folders:
         activate(loaded, [name for name, _ in folders], trained=None)
 
 
 def activate(loaded: LoadedModel, names: Sequence[str], trained: str | None) -> None:
     """These adapters are active; only ``trained`` has gradients and a dropout."""
+    from iimedgpt.engine.lora import fuse  # peft is heavy and comes with it
+
     loaded.model.base_model.set_adapter(list(names))
+    fuse(loaded.model)
     for key, parameter in loaded.model.named_parameters():
         parameter.requires_grad_(trained is not None and f".{trained}." in key)
     for module in loaded.model.modules():
@@ -80,9 +95,10 @@ def activate(loaded: LoadedModel, names: Sequence[str], trained: str | None) -> 
 def save_adapter(loaded: LoadedModel, name: str, folder: Path) -> None:
     """One adapter as safetensors, in ``folder`` itself; the base is never written."""
     scratch = folder.parent / f".{folder.name}.saving"
+    tensors = {key: whole(p) for key, p in loaded.model.named_parameters() if f".{name}." in key}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        loaded.model.save_pretrained(str(scratch), selected_adapters=[name])
+        loaded.model.save_pretrained(str(scratch), selected_adapters=[name], state_dict=tensors)
     saved = scratch / name if (scratch / name).is_dir() else scratch
     folder.mkdir(mode=0o700, exist_ok=True)
     weights = folder / "adapter_model.safetensors"

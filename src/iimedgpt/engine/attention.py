@@ -10,22 +10,25 @@ Shapes: Q query rows, K key rows, H heads, G key-value heads, D head size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache, wraps
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.flex_attention import flex_attention_forward
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import eager_mask, sdpa_mask
+from transformers.masking_utils import eager_mask, flex_attention_mask, sdpa_mask
 
 Rule = Callable[[Any, Any, Tensor, Tensor], Tensor]
+Rows = slice | Tensor  # rows of a tensor: a slice where they are neighbours, which costs no copy
 
-QUERY_BLOCK = 256
+QUERY_BLOCK = 128  # small enough that little is computed beyond what is visible, large enough for matrix products
 PREFIX = "iimedgpt_"  # names under which transformers knows our attentions
 
 
@@ -65,9 +68,10 @@ def trie_layout(position_T: Tensor, end_T: Tensor) -> Layout:
     """
     n_tokens = len(end_T)
     rows = torch.arange(n_tokens, device=end_T.device)
+    roots = torch.nonzero(position_T == 0).squeeze(1).tolist()
     blocks = []
-    for start in range(0, n_tokens, QUERY_BLOCK):
-        queries = rows[start : start + QUERY_BLOCK]
+    for start, stop in _query_blocks([*roots, n_tokens]):
+        queries = rows[start:stop]
         ancestors = torch.nonzero(end_T[:start] > start).squeeze(1)
         blocks.append((queries, torch.cat([ancestors, queries])))
 
@@ -75,6 +79,20 @@ def trie_layout(position_T: Tensor, end_T: Tensor) -> Layout:
         return (k <= q) & (q < end_T[k])
 
     return Layout(position_T, is_visible, tuple(blocks))
+
+
+def _query_blocks(bounds: Sequence[int]) -> list[tuple[int, int]]:
+    """Runs of at most ``QUERY_BLOCK`` rows; tries (between bounds) share one only where they are small."""
+    blocks: list[tuple[int, int]] = []
+    start = bounds[0] if bounds else 0
+    for root, stop in pairwise(bounds):
+        if stop - start <= QUERY_BLOCK:
+            continue
+        if root > start:
+            blocks.append((start, root))
+        blocks += [(first, min(first + QUERY_BLOCK, stop)) for first in range(root, stop, QUERY_BLOCK)]
+        start = stop
+    return [*blocks, (start, bounds[-1])] if bounds and start < bounds[-1] else blocks
 
 
 def _rule(value: Layout, own: Rule) -> Rule:
@@ -102,11 +120,14 @@ def _library_mask(base: Callable[..., Any]) -> Callable[..., Any]:
 
 @dataclass(frozen=True)
 class VisibleBlock:
-    """Some query rows, the key rows any of them can see, and which pairs count, [Q, K] bool."""
+    """Some query rows, the key rows any of them can see, and which of the pairs do not count.
 
-    queries: Tensor
-    keys: Tensor
-    hidden_QK: Tensor | None  # True where a pair does not count; None where all do
+    ``hidden_QM`` speaks of the last M keys only: what comes before them every query of the block sees.
+    """
+
+    queries: Rows
+    keys: Rows
+    hidden_QM: Tensor | None  # bool; None where all pairs count
 
 
 Plan = tuple[VisibleBlock, ...]
@@ -125,9 +146,15 @@ def _visible_mask(*args: Any, mask_function: Rule, attention_mask: Tensor | None
         used = seen_QK.any(0)
         if not bool(used.all()):
             keys, seen_QK = keys[used], seen_QK[:, used]
-        hidden = None if bool(seen_QK.all()) else ~seen_QK
-        plan.append(VisibleBlock(queries - value.n_past, keys, hidden))
+        partly = torch.nonzero(~seen_QK.all(0))
+        hidden = ~seen_QK[:, int(partly[0]) :] if len(partly) else None
+        plan.append(VisibleBlock(_as_slice(queries - value.n_past), _as_slice(keys), hidden))
     return tuple(plan)
+
+
+def _as_slice(rows: Tensor) -> Rows:
+    first, last = int(rows[0]), int(rows[-1])
+    return slice(first, last + 1) if last - first + 1 == len(rows) else rows
 
 
 def _visible_attention(
@@ -166,26 +193,19 @@ def in_compute_type(x: Tensor) -> Tensor:
     return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
 
 
-def _grouped(x_HQD: Tensor, queries: Tensor, n_groups: int) -> Tensor:
+def _grouped(x_HQD: Tensor, queries: Rows, n_groups: int) -> Tensor:
     """Query rows of all heads that share a key-value head side by side: [G, H/G·Q, D]."""
-    x = _take(x_HQD, queries)
+    x = x_HQD[:, queries]
     return x.reshape(n_groups, -1, x.shape[-1])
 
 
-def _take(x_HTD: Tensor, rows: Tensor) -> Tensor:
-    """Rows of the second axis; a view where they are a run of neighbours."""
-    first, last = int(rows[0]), int(rows[-1])
-    if last - first + 1 == len(rows):
-        return x_HTD[:, first : last + 1]
-    return x_HTD.index_select(1, rows)
-
-
-def _probabilities(q: Tensor, k: Tensor, hidden: Tensor | None, scale: float) -> Tensor:
-    scores = torch.bmm(q, k.transpose(1, 2)).mul_(scale)
-    if hidden is not None:
-        n_groups, _, n_keys = scores.shape
-        scores.view(n_groups, -1, hidden.shape[0], n_keys).masked_fill_(hidden, float("-inf"))
-    return torch.softmax(scores, dim=-1, dtype=torch.float32).to(q.dtype)
+def _probabilities(q: Tensor, k: Tensor, hidden_QM: Tensor | None) -> Tensor:
+    scores = torch.bmm(q, k.transpose(1, 2))
+    if hidden_QM is not None:
+        n_queries, n_partly = hidden_QM.shape
+        by_query = scores.view(len(scores), -1, n_queries, scores.shape[-1])
+        by_query[..., -n_partly:].masked_fill_(hidden_QM, float("-inf"))
+    return torch.softmax(scores, dim=-1)
 
 
 def without_autocast(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -200,7 +220,11 @@ def without_autocast(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 class VisibleAttention(torch.autograd.Function):
-    """Softmax attention block by block; probabilities are recomputed in backward."""
+    """Softmax attention block by block; probabilities are recomputed in backward.
+
+    The scale goes into the queries, which are few, and not into the scores, which are many. The
+    gradient of the softmax needs Σ_k p·∂p = ∂o·o per query (Dao et al. 2022, arXiv 2205.14135, eq. 4).
+    """
 
     @staticmethod
     @without_autocast
@@ -208,32 +232,39 @@ class VisibleAttention(torch.autograd.Function):
         out = torch.empty_like(q_HQD)
         n_heads, _, size = q_HQD.shape
         for block in plan:
-            q = _grouped(q_HQD, block.queries, len(k_GKD))
-            p = _probabilities(q, _take(k_GKD, block.keys), block.hidden_QK, scale)
-            o = torch.bmm(p, _take(v_GKD, block.keys)).view(n_heads, -1, size)
-            out[:, block.queries] = o
-        ctx.save_for_backward(q_HQD, k_GKD, v_GKD)
+            q = _grouped(q_HQD, block.queries, len(k_GKD)) * scale
+            p = _probabilities(q, k_GKD[:, block.keys], block.hidden_QM)
+            out[:, block.queries] = torch.bmm(p, v_GKD[:, block.keys]).view(n_heads, -1, size)
+        ctx.save_for_backward(q_HQD, k_GKD, v_GKD, out)
         ctx.plan, ctx.scale = plan, scale
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        q_HQD, k_GKD, v_GKD = ctx.saved_tensors
+        q_HQD, k_GKD, v_GKD, out = ctx.saved_tensors
         dq = torch.empty_like(q_HQD)
         dk, dv = (torch.zeros_like(x, dtype=torch.float32) for x in (k_GKD, v_GKD))  # summed over query blocks
-        grad = grads[0].contiguous()
+        grad = grads[0]
+        inner_HQ = (grad * out).sum(-1, keepdim=True)
         n_heads, _, size = q_HQD.shape
+        n_groups = len(k_GKD)
         for block in ctx.plan:
-            q = _grouped(q_HQD, block.queries, len(k_GKD))
-            k, v = _take(k_GKD, block.keys), _take(v_GKD, block.keys)
-            p = _probabilities(q, k, block.hidden_QK, ctx.scale)
-            do = _grouped(grad, block.queries, len(k_GKD))
-            dv.index_add_(1, block.keys, torch.bmm(p.transpose(1, 2), do).float())
-            dp = torch.bmm(do, v.transpose(1, 2)).float()
-            ds = dp.sub_((dp * p).sum(-1, keepdim=True)).mul_(p).mul_(ctx.scale).to(q.dtype)
-            dq[:, block.queries] = torch.bmm(ds, k).view(n_heads, -1, size)
-            dk.index_add_(1, block.keys, torch.bmm(ds.transpose(1, 2), q).float())
+            q = _grouped(q_HQD, block.queries, n_groups) * ctx.scale
+            k, v = k_GKD[:, block.keys], v_GKD[:, block.keys]
+            do = _grouped(grad, block.queries, n_groups)
+            p = _probabilities(q, k, block.hidden_QM)
+            _add(dv, block.keys, torch.bmm(p.transpose(1, 2), do))
+            ds = torch.bmm(do, v.transpose(1, 2)).sub_(_grouped(inner_HQ, block.queries, n_groups)).mul_(p)
+            dq[:, block.queries] = torch.bmm(ds, k).mul_(ctx.scale).view(n_heads, -1, size)
+            _add(dk, block.keys, torch.bmm(ds.transpose(1, 2), q))
         return dq, dk.to(k_GKD.dtype), dv.to(v_GKD.dtype), None, None
+
+
+def _add(total_GKD: Tensor, keys: Rows, part: Tensor) -> None:
+    if isinstance(keys, slice):
+        total_GKD[:, keys] += part
+    else:
+        total_GKD.index_add_(1, keys, part.to(total_GKD.dtype))
 
 
 def _sdpa_attention(module: torch.nn.Module, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
@@ -274,13 +305,9 @@ def register() -> dict[str, str]:
         "visible": (_visible_attention, _visible_mask),
         "sdpa": (_sdpa_attention, _library_mask(sdpa_mask)),
         "eager": (_eager_attention, _library_mask(eager_mask)),
+        # For CUDA, where it is not yet run; on CPU its forward is tested, backward the library refuses.
+        "flex": (flex_attention_forward, _library_mask(flex_attention_mask)),
     }
-    if torch.cuda.is_available():
-        # Not yet run on a GPU: written to the library's documented interface.
-        from transformers.integrations.flex_attention import flex_attention_forward
-        from transformers.masking_utils import flex_attention_mask
-
-        pairs["flex"] = (flex_attention_forward, _library_mask(flex_attention_mask))
     names = {}
     for name, (attention, mask) in pairs.items():
         names[name] = PREFIX + name

@@ -2,7 +2,7 @@
 
 A *group* is a list of sequences that belong side by side (the tasks of a record, the answers of a
 pair). A *step* is a fixed number of groups; inside a step, groups fill *packs*, each a trie read in
-one forward.
+one forward. The packs of a step are as even as the order of their groups allows.
 """
 
 from __future__ import annotations
@@ -16,6 +16,25 @@ from iimedgpt.engine.trie import TokenSequence, count_tokens, shared_prefix
 from iimedgpt.errors import DataError
 
 Group = Sequence[int]  # indices of sequences
+HINT = "lower max_tokens to drop long sequences, or make room: checkpointing = true, or model.quantization"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How many trie tokens a pack may hold.
+
+    ``tokens`` is what packs are filled up to. A group stays whole, in a pack of its own, up to
+    ``group_tokens``; a sequence up to ``sequence_tokens``. Beyond that it cannot be read.
+    """
+
+    tokens: int
+    group_tokens: int
+    sequence_tokens: int
+
+    @classmethod
+    def of(cls, tokens: int) -> Budget:
+        """The same bound for all three."""
+        return cls(tokens, tokens, tokens)
 
 
 @dataclass(frozen=True)
@@ -38,27 +57,76 @@ def group_by(keys: Sequence[str]) -> list[list[int]]:
 
 
 def fill_packs(
-    sequences: Sequence[TokenSequence], groups: Sequence[Group], budget: int, *, is_shared: bool = True
+    sequences: Sequence[TokenSequence],
+    groups: Sequence[Group],
+    budget: int | Budget,
+    *,
+    is_shared: bool = True,
+    multiple_of: int = 1,
+    names: Sequence[str] | None = None,
 ) -> list[tuple[int, ...]]:
     """Packs of at most ``budget`` trie tokens, groups in the order given.
 
-    A group over the budget is split between its sequences (and shares less). Without sharing, every
-    sequence is a pack of its own: the fallback for models that fail the probe.
+    There are as few packs as filling one after the other takes (rounded up to ``multiple_of``, the
+    number of processes that read them side by side); among so many, the largest is as small as it
+    can be. Without sharing, every sequence is a pack of its own: the fallback for models that fail
+    the probe.
+
+    Args:
+        names: what a sequence is called in an error, its index where not given.
 
     Raises:
-        DataError: one sequence alone is over the budget; says how long and what to set.
+        DataError: one sequence alone is over the budget; says which, how long and what to set.
     """
+    budget = Budget.of(budget) if isinstance(budget, int) else budget
+    _check_lengths(sequences, groups, budget, names)
     if not is_shared:
         return [(index,) for group in groups for index in group]
-    packs: list[tuple[int, ...]] = []
+    units = _units(sequences, groups, budget)
+    filled = _fill(sequences, units, budget.tokens)
+    n_packs = -(-len(filled) // multiple_of) * multiple_of
+    # Filling in order never takes more packs with a higher bound, so the smallest bound that does with
+    # as many is found by halving. It cannot be below a unit, but for those that stand alone anyway.
+    sizes = [count_tokens([sequences[i] for i in unit]) for unit in units]
+    low = max((size for size in sizes if size <= budget.tokens), default=1)
+    high = min(budget.tokens, max((size for _, size in filled), default=1)) if n_packs > 1 else low
+    while low < high:
+        middle = (low + high) // 2
+        tried = _fill(sequences, units, middle)
+        if len(tried) <= n_packs:
+            filled, high = tried, middle
+        else:
+            low = middle + 1
+    return [pack for pack, _ in filled]
+
+
+def _fill(
+    sequences: Sequence[TokenSequence], units: Sequence[Sequence[int]], n_tokens: int
+) -> list[tuple[tuple[int, ...], int]]:
+    """(pack, its trie tokens): filled with units in order until the next one would not fit."""
+    packs: list[tuple[tuple[int, ...], int]] = []
     current = _Growing()
-    for unit in _units(sequences, groups, budget):
+    for unit in units:
         members = [sequences[i] for i in unit]
-        if current.indices and current.size + current.cost(members) > budget:
-            packs.append(tuple(current.indices))
+        if current.indices and current.size + current.cost(members) > n_tokens:
+            packs.append((tuple(current.indices), current.size))
             current = _Growing()
         current.add(unit, members)
-    return [*packs, tuple(current.indices)] if current.indices else packs
+    return [*packs, (tuple(current.indices), current.size)] if current.indices else packs
+
+
+def _check_lengths(
+    sequences: Sequence[TokenSequence], groups: Sequence[Group], budget: Budget, names: Sequence[str] | None
+) -> None:
+    for group in groups:
+        for index in group:
+            n_tokens = len(sequences[index].ids)
+            if n_tokens > budget.sequence_tokens:
+                raise DataError(
+                    f"sequence {index if names is None else names[index]} has {n_tokens} tokens, "
+                    f"over the {budget.sequence_tokens} of one pack",
+                    hint=f"{HINT}; tokens_per_pack = {n_tokens} tries it all the same",
+                )
 
 
 @dataclass
@@ -84,23 +152,20 @@ class _Growing:
             self.ordered.insert(place, member.ids)
 
 
-def _units(sequences: Sequence[TokenSequence], groups: Sequence[Group], budget: int) -> list[list[int]]:
-    """Groups, those over the budget cut into runs that fit."""
+def _units(sequences: Sequence[TokenSequence], groups: Sequence[Group], budget: Budget) -> list[list[int]]:
+    """Groups, those that are too large cut into runs that fit."""
     units = []
     for group in groups:
+        if count_tokens([sequences[i] for i in group]) <= budget.group_tokens:
+            units.append(list(group))
+            continue
         run: list[int] = []
         for index in group:
-            if len(sequences[index].ids) > budget:
-                raise DataError(
-                    f"sequence {index} has {len(sequences[index].ids)} tokens, over the {budget} of one pack",
-                    hint="raise tokens_per_pack, or lower max_tokens to drop long sequences",
-                )
-            if run and count_tokens([sequences[i] for i in (*run, index)]) > budget:
+            if run and count_tokens([sequences[i] for i in (*run, index)]) > budget.group_tokens:
                 units.append(run)
                 run = []
             run.append(index)
-        if run:
-            units.append(run)
+        units.append(run)
     return units
 
 
@@ -110,14 +175,19 @@ def plan_training(
     *,
     epochs: float,
     groups_per_step: int,
-    budget: int,
+    budget: int | Budget,
     seed: int,
     is_shared: bool = True,
     n_processes: int = 1,
+    names: Sequence[str] | None = None,
 ) -> Plan:
     """All steps of a training run: groups shuffled anew each epoch, the same for the same seed.
 
-    ``epochs`` may be a fraction; the last step of an epoch may be smaller.
+    ``epochs`` may be a fraction; the last step of an epoch may be smaller. A plain number as budget
+    gives way to a sequence that is longer alone.
+
+    Raises:
+        DataError: a sequence is over the budget; says which of ``names``.
     """
     order: list[Group] = []
     for epoch in range(int(epochs) + 1):
@@ -125,9 +195,19 @@ def plan_training(
         random.Random(f"{seed}:epoch:{epoch}").shuffle(shuffled)
         share = min(1.0, epochs - epoch)
         order += shuffled[: max(1, round(share * len(shuffled)))] if share > 0 else []
-    budget = max([budget, *(len(sequence.ids) for sequence in sequences)])
+    if isinstance(budget, int):
+        budget = Budget(budget, budget, max([budget, *(len(sequence.ids) for sequence in sequences)]))
     steps = [
-        tuple(fill_packs(sequences, order[start : start + groups_per_step], budget, is_shared=is_shared))
+        tuple(
+            fill_packs(
+                sequences,
+                order[start : start + groups_per_step],
+                budget,
+                is_shared=is_shared,
+                multiple_of=n_processes,
+                names=names,
+            )
+        )
         for start in range(0, len(order), groups_per_step)
     ]
     n_packs = max((len(step) for step in steps), default=0)

@@ -68,8 +68,8 @@ def _slices(n: int, size: int) -> Iterator[slice]:
 
 
 def _logits(h: Tensor, weight: Tensor, bias: Tensor | None, scale: LogitScale) -> tuple[Tensor, Tensor | None]:
-    """(logits in float32, tanh of the cap where there is one) of a block of the vocabulary."""
-    logits = nn.functional.linear(h, weight.to(h.dtype), bias if bias is None else bias.to(h.dtype)).float()
+    """(logits in float32, tanh of the cap where there is one) of a block of the vocabulary, in h's type."""
+    logits = nn.functional.linear(h, weight, bias if bias is None else bias.to(h.dtype)).float()
     if scale.factor != 1.0:
         logits = logits * scale.factor
     if scale.cap is None:
@@ -93,7 +93,8 @@ def _total(h: Tensor, weight: Tensor, bias: Tensor | None, scale: LogitScale, ex
     top = torch.full((len(h), 1), float("-inf"), device=h.device)
     total = torch.zeros(len(h), 1, device=h.device)
     for block in _slices(len(weight), VOCABULARY_BLOCK):
-        logits, tanh = _logits(h, weight[block], None if bias is None else bias[block], scale)
+        w = weight[block].to(h.dtype)
+        logits, tanh = _logits(h, w, None if bias is None else bias[block], scale)
         higher = torch.maximum(top, logits.amax(-1, keepdim=True))
         p = logits.sub_(higher).exp_()
         shrink = (top - higher).exp_()
@@ -101,7 +102,7 @@ def _total(h: Tensor, weight: Tensor, bias: Tensor | None, scale: LogitScale, ex
         if expected is not None:
             slope = _slope(tanh, scale)
             p = p if isinstance(slope, float) and slope == 1.0 else p.mul_(slope)
-            expected.mul_(shrink).add_(p.to(h.dtype) @ weight[block].to(h.dtype))
+            expected.mul_(shrink).add_(p.to(h.dtype) @ w)
         top = higher
     if expected is not None:
         expected.div_(total)
@@ -178,12 +179,13 @@ def _backward_trained(
         picked, _ = _picked(h, weight_VH, bias_V, targets, scale)
         total = (picked - logps_S[rows])[:, None]
         for block in _slices(len(weight_VH), VOCABULARY_BLOCK):
-            logits, tanh = _logits(h, weight_VH[block], None if bias_V is None else bias_V[block], scale)
+            w = weight_VH[block].to(h.dtype)
+            logits, tanh = _logits(h, w, None if bias_V is None else bias_V[block], scale)
             d = logits.sub_(total).exp_().neg_()
             inside = torch.nonzero((targets >= block.start) & (targets < block.stop)).squeeze(1)
             d[inside, targets[inside] - block.start] += 1
             d = d.mul_(_slope(tanh, scale)).mul_(grad_S[rows, None]).to(h.dtype)
-            dh[rows] += d @ weight_VH[block].to(h.dtype)
+            dh[rows] += d @ w
             dw[block] += (d.T @ h).to(dw.dtype)
             if db is not None:
                 db[block] += d.sum(0).to(db.dtype)

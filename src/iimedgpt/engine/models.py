@@ -18,6 +18,9 @@ from iimedgpt.engine.chat import ByteTokenizer, Chat
 from iimedgpt.engine.embedded import embedded_model
 from iimedgpt.engine.folders import local_model
 from iimedgpt.engine.logps import make_scorable, token_logps, trie_tensors
+from iimedgpt.engine.norms import fuse_norms
+from iimedgpt.engine.precision import store_in_bfloat16
+from iimedgpt.engine.quantised import arithmetic, quantised_loading
 from iimedgpt.engine.trie import TokenSequence, build_trie, shared_prefix
 from iimedgpt.errors import DataError
 
@@ -94,37 +97,27 @@ def load_model(config: ModelConfig) -> LoadedModel:
     """The base model, scorable and probed.
 
     Raises:
-        MissingExtraError: the embedded model is asked for and not installed.
+        MissingExtraError: the embedded model, or quantisation, is asked for and not installed.
+        ConfigError: quantisation is asked for where there is no CUDA device.
         DataError: no model, or no weights, at the given name.
     """
     device = resolve_device(config.device)
-    model, tokenizer = _tiny() if config.name == "tiny" else _pretrained(config)
-    model.to(device=device, dtype=getattr(torch, config.dtype))
+    compute = resolve_compute(config.compute, device)
+    quantised = quantised_loading(config, device, compute)
+    model, tokenizer = tiny_model() if config.name == "tiny" else _pretrained(config, quantised)
+    if not quantised:
+        model.to(device=device, dtype=getattr(torch, config.dtype))
     model.eval()
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     chat = Chat(tokenizer)
     is_shared = _make_shareable(model, chat, config)
-    if resolve_compute(config.compute, device) == torch.bfloat16:
-        _store_in_bfloat16(model)
-    return LoadedModel(model, chat, config.name, device, is_shared, resolve_compute(config.compute, device))
+    if compute == torch.bfloat16:
+        store_in_bfloat16(model)
+    return LoadedModel(model, chat, config.name, device, is_shared, compute)
 
 
-def _store_in_bfloat16(model: Any) -> None:
-    """Keep frozen matrices in the type they are multiplied in, instead of casting them in each forward.
-
-    The same numbers as autocast gives. The embedding stays as it is, so that residuals do too; a head
-    tied to it gets a copy of its own.
-    """
-    head = model.get_output_embeddings()
-    if head.weight is model.get_input_embeddings().weight and head.weight.dtype != torch.bfloat16:
-        head.weight = nn.Parameter(head.weight.detach().to(torch.bfloat16), requires_grad=False)
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            module.to(torch.bfloat16)
-
-
-def _tiny() -> tuple[Any, Any]:
+def tiny_model() -> tuple[Any, Any]:
     """A random model of 40k parameters with a sliding window and a byte tokenizer, for tests."""
     from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
@@ -150,7 +143,7 @@ def _tiny() -> tuple[Any, Any]:
     return model, ByteTokenizer()
 
 
-def _pretrained(config: ModelConfig) -> tuple[Any, Any]:
+def _pretrained(config: ModelConfig, quantised: dict[str, Any]) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as library_logging
 
@@ -162,7 +155,7 @@ def _pretrained(config: ModelConfig) -> tuple[Any, Any]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
         model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=getattr(torch, config.dtype), use_safetensors=True, low_cpu_mem_usage=True
+            path, dtype=getattr(torch, config.dtype), use_safetensors=True, low_cpu_mem_usage=True, **quantised
         )
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().split("\n")[0][:200]
@@ -188,8 +181,9 @@ def _make_shareable(model: Any, chat: Chat, config: ModelConfig) -> bool:
     sequences = probe_sequences(chat)
     expected = [stock_logps(model, sequence) for sequence in sequences]
     names = attention.register()
-    kinds = _attention_kinds(model, config.attention, names)
+    kinds = attention_kinds(model, config.attention, names)
     make_scorable(model)
+    fuse_norms(model)
     for kind in kinds:
         if _use(model, names[kind]) and _is_right(model, [sequences], expected):
             return True
@@ -203,11 +197,12 @@ def _make_shareable(model: Any, chat: Chat, config: ModelConfig) -> bool:
     )
 
 
-def _attention_kinds(model: Any, wanted: str, names: dict[str, str]) -> list[str]:
+def attention_kinds(model: Any, wanted: str, names: dict[str, str]) -> list[str]:
+    """Names of attentions to try for a model, the best first."""
     if getattr(model.config, "attn_logit_softcapping", None):  # Gemma 2: has to be written out
         return ["eager"]
     if wanted == "auto":
-        first = "flex" if "flex" in names else "visible"
+        first = "flex" if model.device.type == "cuda" else "visible"
         return list(dict.fromkeys((first, "visible", "sdpa", "eager")))
     if wanted not in names:
         raise DataError(f"attention '{wanted}' is not available on this machine", expected=", ".join(names))
@@ -228,7 +223,7 @@ def _is_right(model: Any, packs: Sequence[Sequence[TokenSequence]], expected: Se
     except (NotImplementedError, RuntimeError, TypeError, ValueError):
         return False
     worst = max(float((a - b).abs().mean()) for a, b in zip(found, expected, strict=True))
-    return worst <= PROBE_TOLERANCE[model.dtype]
+    return worst <= PROBE_TOLERANCE[arithmetic(model)]
 
 
 def trie_logps(model: Any, sequences: Sequence[TokenSequence]) -> list[Tensor]:

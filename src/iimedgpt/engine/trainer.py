@@ -1,16 +1,17 @@
 """The training loop is ``transformers.Trainer``; here is only what feeds it and what it minimises.
 
 Packs are planned beforehand and carry weights that already sum to one over an optimiser step, so
-that a loss is exact across gradient accumulation and processes. Checkpoints are marked complete
-after the fact: a killed save is never resumed from.
+that a loss is exact across gradient accumulation and processes. A training that was killed, or
+stopped by a signal, goes on from its last good checkpoint bit for bit (``engine/checkpoints.py``).
 """
 
 from __future__ import annotations
 
 import math
-import shutil
+import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,20 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from iimedgpt import io, progress
 from iimedgpt.config import TrainConfig
+from iimedgpt.engine import distributed
+from iimedgpt.engine.checkpoints import last_good, mark_complete, training_fingerprint
+from iimedgpt.engine.interruption import StopAfterStep
 from iimedgpt.engine.logps import token_logps
+from iimedgpt.engine.memory import is_out_of_memory
 from iimedgpt.engine.models import LoadedModel
 from iimedgpt.errors import TrainingError
 
-COMPLETE = "complete.json"
-TRAINED = "trained.safetensors"
+TRAINED, OPTIMIZER, SCHEDULER = "trained.safetensors", "optimizer.pt", "scheduler.pt"
 LOWER_THE_RATE = "lower learning_rate, or read the data of the last steps; finished stages are kept"
+MAKE_ROOM = (
+    "lower tokens_per_pack; where it is one long sequence, lower max_tokens, or set checkpointing = true, "
+    "or model.quantization"
+)
 
 Batch = dict[str, Tensor]
 LossOf = Callable[[Tensor, Batch], tuple[Tensor, dict[str, float]]]
@@ -52,9 +60,10 @@ class TrieTrainer(Trainer):
 
     loss_is_scaled_for_ga = True
 
-    def __init__(self, *, loss_of: LossOf, **kwargs: Any) -> None:
+    def __init__(self, *, loss_of: LossOf, fingerprint: str = "", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.loss_of = loss_of
+        self.fingerprint = fingerprint
         self.step_metrics: dict[str, float] = {}
 
     def compute_loss(
@@ -66,7 +75,8 @@ class TrieTrainer(Trainer):
     ) -> Any:
         """Σ over the step's packs and processes is the step's loss; DDP averages, hence the factor."""
         del num_items_in_batch
-        logps_S = token_logps(model, inputs)
+        with self.accelerator.autocast():  # the library enters it for DDP, but under FSDP2 not at all
+            logps_S = token_logps(model, inputs)
         loss, metrics = self.loss_of(logps_S, inputs)
         if not torch.isfinite(loss):
             raise TrainingError(
@@ -78,11 +88,35 @@ class TrieTrainer(Trainer):
         loss = loss * self.accelerator.num_processes
         return (loss, {"logps": logps_S}) if return_outputs else loss
 
+    def training_step(self, model: nn.Module, inputs: Batch, *args: Any, **kwargs: Any) -> Tensor:
+        """As the library has it; where memory ends, the error says on how large a pack and what to set."""
+        try:
+            return super().training_step(model, inputs, *args, **kwargs)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            n_tokens, n_scored = inputs["input_ids"].shape[1], inputs["targets"].shape[1]
+            problem = f"out of memory at step {self.state.global_step + 1}, on a pack of {n_tokens} tokens"
+        raise TrainingError(f"{problem}, {n_scored} of them trained", hint=MAKE_ROOM)
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
-            logs.update(self.step_metrics)
+            logs.update(distributed.summed(self.step_metrics))
             self.step_metrics = {}
         super().log(logs, start_time)
+
+    def create_accelerator_and_postprocess(self) -> None:
+        super().create_accelerator_and_postprocess()
+        distributed.keep_arithmetic(getattr(self.accelerator.state, "fsdp_plugin", None))
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """The library's checkpoint, private, and sealed once every process has written its part."""
+        with _private_files():
+            super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
+        if self.is_world_process_zero():
+            step = self.state.global_step
+            mark_complete(Path(str(self.args.output_dir)) / f"checkpoint-{step}", step, self.fingerprint)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         """The trained tensors by name, nothing else.
@@ -90,15 +124,34 @@ class TrieTrainer(Trainer):
         The library's own way with several adapters makes the *first* one the active one on resume,
         with no more than a warning: with DPO stacked on SFT, the wrong one would train.
         """
-        folder = Path(output_dir or str(self.args.output_dir))
-        folder.mkdir(parents=True, exist_ok=True)
         model: Any = self.model
-        tensors = {
-            name: parameter.detach().cpu().contiguous()
-            for name, parameter in model.named_parameters()
-            if parameter.requires_grad
-        }
-        save_file(tensors, folder / TRAINED)
+        tensors = {name: distributed.whole(p) for name, p in model.named_parameters() if p.requires_grad}
+        if self.args.should_save:
+            folder = Path(output_dir or str(self.args.output_dir))
+            folder.mkdir(parents=True, exist_ok=True)
+            save_file(tensors, folder / TRAINED)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Under FSDP the library would write the whole base."""
+        self._save(output_dir)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        """One file, as one process alone would write it, whatever is sharded."""
+        state = distributed.whole_state(self.optimizer)
+        schedule: Any = self.lr_scheduler
+        if self.args.should_save:
+            torch.save(state, Path(output_dir) / OPTIMIZER)
+            torch.save(schedule.state_dict(), Path(output_dir) / SCHEDULER)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            optimizer, scheduler = (
+                torch.load(Path(checkpoint) / name, map_location="cpu", weights_only=True)
+                for name in (OPTIMIZER, SCHEDULER)
+            )
+            distributed.load_whole_state(self.optimizer, optimizer)
+            schedule: Any = self.lr_scheduler
+            schedule.load_state_dict(scheduler)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         tensors = load_file(Path(resume_from_checkpoint) / TRAINED)
@@ -111,7 +164,7 @@ class TrieTrainer(Trainer):
             )
         with torch.no_grad():
             for name, parameter in trained.items():
-                parameter.copy_(tensors[name])
+                parameter.copy_(distributed.like(tensors[name], parameter))
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         """The plan is already shuffled."""
@@ -135,13 +188,6 @@ class _Progress(TrainerCallback):
             self.bar.advance(1, f"loss {logs['loss']:.3f}{margin}")
 
 
-class _MarkComplete(TrainerCallback):
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        if state.is_world_process_zero:
-            io.write_json(folder / COMPLETE, {"step": state.global_step})
-
-
 def train(
     loaded: LoadedModel,
     packs: Sequence[Batch],
@@ -153,10 +199,11 @@ def train(
     checkpoints: Path,
     label: str,
 ) -> list[dict[str, float]]:
-    """Train in place, resuming from the last complete checkpoint; returns one row of logs a step.
+    """Train in place, going on from the last good checkpoint; returns one row of logs a step.
 
     Raises:
-        TrainingError: the loss is not finite.
+        TrainingError: the loss is not finite, or the checkpoints come from another training.
+        Interrupted: SIGTERM or Ctrl-C; the step under way is finished and saved.
     """
     _silence_library_warnings()
     n_steps = len(packs) // packs_per_step
@@ -169,12 +216,16 @@ def train(
         train_dataset=Packs(packs[: n_steps * packs_per_step]),
         data_collator=_only,
         loss_of=loss_of,
+        fingerprint=training_fingerprint(loaded, packs, packs_per_step, config, seed),
     )
-    with progress.bar(label, n_steps) as bar:
+    start = distributed.from_first(lambda: last_good(checkpoints, trainer.fingerprint))
+    stop = StopAfterStep()
+    with progress.bar(label, n_steps) as bar, stop:
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(_Progress(bar))
-        trainer.add_callback(_MarkComplete())
-        trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
+        trainer.add_callback(stop)
+        trainer.train(resume_from_checkpoint=None if start is None else str(start))
+    stop.raise_if_asked(trainer.state.global_step, n_steps)
     return [{key: row[key] for key in LOGGED if key in row} for row in trainer.state.log_history if "loss" in row]
 
 
@@ -189,6 +240,16 @@ LOGGED = (
     "rejected_logp",
     "nll",
 )
+
+
+@contextmanager
+def _private_files() -> Iterator[None]:
+    """Files made inside are 0600 in 0700 folders, whoever writes them."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _only(rows: list[Batch]) -> Batch:
@@ -207,10 +268,14 @@ def _arguments(
 ) -> TrainingArguments:
     device = loaded.device.type
     n_warm = round(config.warmup_frac * n_steps)
+    n_processes = distributed.join().count
+    if packs_per_step % n_processes:
+        raise ValueError(f"{packs_per_step} packs a step do not divide among {n_processes} processes")
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
         per_device_train_batch_size=1,
-        gradient_accumulation_steps=packs_per_step,
+        gradient_accumulation_steps=packs_per_step // n_processes,
+        ddp_find_unused_parameters=False,  # every pack goes through every adapter
         max_steps=n_steps,
         learning_rate=config.learning_rate,
         lr_scheduler_type=config.schedule,
@@ -233,22 +298,9 @@ def _arguments(
         remove_unused_columns=False,
         dataloader_pin_memory=device != "cpu",
         label_names=[],
-        gradient_checkpointing=config.checkpointing,
+        activation_checkpointing=config.checkpointing,
         log_level="error",
     )
-    if arguments.world_size > 1:
-        raise TrainingError("training runs in one process for now", hint="start it without torchrun")
+    arguments.mixed_precision = "bf16" if arguments.bf16 else "no"  # as the reference was computed, not as launched
     arguments._n_gpu = min(arguments.n_gpu, 1)  # several visible cards would mean DataParallel: half the packs unread
     return arguments
-
-
-def last_checkpoint(checkpoints: Path) -> str | None:
-    """The newest complete checkpoint; incomplete ones are removed."""
-    best: tuple[int, Path] | None = None
-    for folder in checkpoints.glob("checkpoint-*"):
-        if not (folder / COMPLETE).exists():
-            shutil.rmtree(folder)
-            continue
-        step = int(folder.name.rpartition("-")[2])
-        best = max(best or (step, folder), (step, folder))
-    return str(best[1]) if best else None

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from iimedgpt import io
-from iimedgpt.run import Manifest, read_manifest
+from iimedgpt.manifest import Manifest, read_manifest
 from iimedgpt.types import Conversation, Instruction, Judgement, PreferencePair, Record, Score, Split, Verdict
 
 Row = TypeVar("Row", bound=BaseModel)

@@ -11,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from iimedgpt.errors import DataError
+from iimedgpt.manifest import Manifest, read_manifest
 from iimedgpt.report import evidence
 from iimedgpt.report.facts import STAGES, parse_main_table
 from iimedgpt.report.measures import MISSING, compact
 from iimedgpt.report.words import Words
-from iimedgpt.run import Manifest, read_manifest
 
 N_HASH = 8
 
