@@ -86,9 +86,7 @@ def test_loss_and_gradients_equal_the_naive_path_over_several_blocks(name: str) 
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft's
-@pytest.mark.filterwarnings(
-    "ignore:Model has `tie_word_embeddings=True`:UserWarning"
-)  # peft's; the head has no adapter
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning")  # the head has no adapter
 @pytest.mark.parametrize(
     ("name", "kind", "records"),
     [(*case, "short") for case in CASES] + [(name, "auto", "long") for name in ARCHITECTURES],

@@ -198,11 +198,12 @@ def test_the_stage_refers_to_the_sft_model_and_to_the_very_packs_it_trains_on(
     sft_adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bit for bit, with several packs a step and a dropout configured; the base is far off."""
-    write_inputs(tmp_path)
+    write_inputs(tmp_path, n_records=3)
     sft_adapter.rename(io.make_private_dir(tmp_path / "tiny" / "sft") / "adapter")
     steps = []
 
     def looked_at(loaded: LoadedModel, packs: Sequence[Batch], **kwargs: Any) -> Any:
+        assert kwargs["packs_per_step"] > 1
         loaded.model.eval()
         for adapters, is_reference in (((SFT,), True), ((), False)):
             with loaded.using(adapters), torch.no_grad():
@@ -213,7 +214,7 @@ def test_the_stage_refers_to_the_sft_model_and_to_the_very_packs_it_trains_on(
         return steps
 
     monkeypatch.setattr(dpo, "train", looked_at)
-    stage = context(tmp_path, "dpo", epochs=1.0)
+    stage = context(tmp_path, "dpo", epochs=1.0, groups_per_step=1)
     dpo.run(stage)
     assert stage.config.dpo.dropout > 0
     assert stage.facts["step0_max_margin"] == 0.0

@@ -102,8 +102,6 @@ class TestJsonl:
     @pytest.mark.parametrize(
         ("line", "place"),
         [
-            ('{"patient_id": "1", "events": [', ":2"),
-            ('["no object"]', ":2"),
             ('{"events": [{"kind": "note", "text": "甲"}]}', ":2: field 'patient_id'"),
             ('{"patient_id": "", "events": [{"kind": "note", "text": "甲"}]}', ":2: field 'patient_id"),
             ('{"patient_id": "1", "events": [{"kind": "机密", "text": "甲"}]}', ":2: field 'events.0.kind'"),
@@ -128,6 +126,27 @@ class TestJsonl:
         assert f"{path}{place}" in str(caught.value)
         assert "expected" in str(caught.value)
         assert "机密" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("line", "reason"),
+        [
+            (b'{"patient_id": "1", "events": [', "broken_json"),
+            (b'["no object"]', "not_an_object"),
+            (b'{"patient_id": "1", "sections": {"\xd6\xf7": ""}}', "wrong_encoding"),
+            (b'{"patient_id": "1", "events": [{"kind": "note", "text": "a\\u0000b"}]}', "nul_byte"),
+            (b'{"patient_id": "1", "events": [{"kind": "note", "text": "a\\ud800b"}]}', "lone_surrogate"),
+            (b'{"patient_id": "1", "events": [{"kind": "note", "text": "' + b"a" * 2_000 + b'"}]}', "line_too_long"),
+        ],
+    )
+    def test_a_line_that_cannot_be_read_is_rejected_and_the_next_one_is_read(
+        self, tmp_path: Path, line: bytes, reason: str
+    ) -> None:
+        good = '{"patient_id": "0", "sections": {"主诉": "咳嗽"}}\n'.encode()
+        (tmp_path / "a.jsonl").write_bytes(good + line + b"\n" + good.replace(b'"0"', b'"2"'))
+        source = RecordSource(reader="jsonl", path="a.jsonl", max_line_bytes=1_500)
+        rows = list(read_source(source, RunConfig(name="t", data_dir=str(tmp_path)), Counter()))
+        assert [isinstance(row.item, RawRecord) for row in rows] == [True, False, True]
+        assert rows[1].item == Rejected(2, reason)
 
     @pytest.mark.parametrize("content", ["", "\n \n"])
     def test_an_empty_file_is_an_error(self, tmp_path: Path, content: str) -> None:
