@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from iimedgpt import io, progress
 from iimedgpt.config import RunConfig
 from iimedgpt.io import Secret
+from iimedgpt.records import forgotten
 from iimedgpt.records.clean import clean
 from iimedgpt.records.deid import Deidentifier
 from iimedgpt.records.raw import Category, RawRecord
@@ -25,15 +27,17 @@ def inputs(config: RunConfig) -> dict[str, Path]:
     """Every file the stage reads, by "source:path relative to the source".
 
     Raises:
-        ConfigError, DataError: a source has no path, or nothing is there.
+        ConfigError, DataError: a source has no path, or nothing is there; a forgetting was cut off.
     """
+    forgotten.check_finished(config)
     found: dict[str, Path] = {}
     for number, source in enumerate(config.records.sources):
         for name, path in find_source_files(source, config).items():
             key = f"{source.reader}:{name}"
             # two sources of one reader may hold files of one name
             found[key if key not in found else f"{source.reader}[{number}]:{name}"] = path
-    return found
+    ledger = forgotten.ledger_path(config)
+    return {**found, forgotten.LEDGER: ledger} if ledger.exists() else found
 
 
 def run(ctx: StageContext) -> None:
@@ -84,6 +88,7 @@ class _Builder:
     def __init__(self, ctx: StageContext, secret: Secret, tally: _Tally) -> None:
         self._ctx, self._secret, self._tally = ctx, secret, tally
         self._deidentifier = Deidentifier(secret)
+        self._forgotten = forgotten.read_ledger(ctx.config)
         self._seen: set[str] = set()
 
     def build(self) -> Iterator[Record]:
@@ -95,7 +100,7 @@ class _Builder:
             rows = read_source(source, self._ctx.config, counts)
             for row in progress.track(rows, f"records {source.reader}", source.n_max):
                 if isinstance(row.item, Rejected):
-                    self._ctx.drop(f"{source.reader}:{row.item.row}", row.item.reason)
+                    self._ctx.drop(f"{source.reader}:{row.file}:{row.item.row}", row.item.reason)
                     continue
                 record = self._build_record(source.reader, row.file, hashes.get(row.file, ""), row.item)
                 if record is not None:
@@ -104,14 +109,18 @@ class _Builder:
 
     def _build_record(self, reader: str, file: str, file_sha256: str, raw: RawRecord) -> Record | None:
         """The record, or None where it was dropped and counted."""
+        namespace = patient_namespace(reader)
+        patient_id = self._secret.id("patient", namespace, raw.patient_key)
+        if self._forgotten and (mark := forgotten.mark(self._secret, patient_id)) in self._forgotten:
+            self._ctx.drop(mark, "forgotten")
+            return None
         record_id = self._secret.id("record", reader, raw.patient_key, raw.encounter_key)
         events = self._clean_events(record_id, raw)
         if events is None:
             return None
-        namespace = patient_namespace(reader)
         record = Record(
             record_id=record_id,
-            patient_id=self._secret.id("patient", namespace, raw.patient_key),
+            patient_id=patient_id,
             encounter_id=self._secret.id("encounter", namespace, raw.patient_key, raw.encounter_key),
             source=reader,
             language=raw.language,
@@ -125,10 +134,19 @@ class _Builder:
                 caveats=raw.caveats,
                 license=raw.license,
             ),
+            started=self._shifted(raw),
+            diagnosis_codes=raw.diagnosis_codes,
         )
         self._seen.add(record_id)
         self._tally.add(record)
         return record
+
+    def _shifted(self, raw: RawRecord) -> str | None:
+        """The encounter's start, moved like every date of the patient: intervals between encounters stay."""
+        if raw.started is None:
+            return None
+        days = timedelta(days=self._deidentifier.shift_days(raw.patient_key))
+        return (raw.started + days).isoformat(timespec="minutes")
 
     def _clean_events(self, record_id: str, raw: RawRecord) -> tuple[Event, ...] | None:
         if record_id in self._seen:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import MappingProxyType
 from typing import Literal
 
@@ -56,6 +57,8 @@ class RawRecord:
     caveats: tuple[str, ...] = ()
     license: str = "unstated"
     is_synthetic: bool = False
+    started: datetime | None = None  # the true one: shifted before it leaves memory
+    diagnosis_codes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"RawRecord(row={self.row}, n_events={len(self.events)})"

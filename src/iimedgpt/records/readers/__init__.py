@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 
 from iimedgpt.config import RecordSource, RunConfig
 from iimedgpt.errors import ConfigError
-from iimedgpt.records.readers import ai_hospital, dialmed, easymed, english, jsonl
+from iimedgpt.records.readers import ai_hospital, dialmed, documents, easymed, english, jsonl, table
 from iimedgpt.records.readers.rows import Files, Reader, Rejected, Row
 
-__all__ = ["SYNTHETIC", "Rejected", "Row", "find_source_files", "patient_namespace", "read_source"]
+__all__ = ["SYNTHETIC", "Rejected", "Row", "find_source_files", "patient_namespace", "preview_source", "read_source"]
 
 SYNTHETIC = "synthetic"
 DEFAULT_N_SYNTHETIC = 200
+PREVIEW_ROWS_PER_RECORD = 50
 
 _READERS: dict[str, Reader] = {
+    "table": table.READER,
+    "notes": documents.NOTES_READER,
+    "dialogues": documents.DIALOGUES_READER,
     "jsonl": jsonl.READER,
     "ai_hospital_records": ai_hospital.RECORDS_READER,
     "ai_hospital": ai_hospital.READER,
@@ -44,10 +47,9 @@ def find_source_files(source: RecordSource, config: RunConfig) -> Files:
     """
     if source.reader == SYNTHETIC:
         return {}
-    if source.path is None:
+    if source.path is None and source.format != "sql":
         raise ConfigError(f"records.sources: reader '{source.reader}' needs a path")
-    path: Path = config.data_path(source.path)
-    return _READERS[source.reader].files(path)
+    return _READERS[source.reader].files(config.data_path(source.path or ""), source)
 
 
 def read_source(source: RecordSource, config: RunConfig, counts: Counter[str]) -> Iterator[Row]:
@@ -60,6 +62,14 @@ def read_source(source: RecordSource, config: RunConfig, counts: Counter[str]) -
         return _read_synthetic(source, config)
     files = find_source_files(source, config)
     return islice(_READERS[source.reader].read(files, source, counts), source.n_max)
+
+
+def preview_source(source: RecordSource, config: RunConfig, n_records: int, counts: Counter[str]) -> Iterator[Row]:
+    """Rows of a source as ``read_source`` gives them, of a table from its first rows only."""
+    files = find_source_files(source, config)
+    if source.reader == "table":
+        return table.read_table(files, source, counts, n_rows=PREVIEW_ROWS_PER_RECORD * n_records)
+    return read_source(source, config, counts)
 
 
 def _read_synthetic(source: RecordSource, config: RunConfig) -> Iterator[Row]:

@@ -45,7 +45,7 @@ _REFERENCE_KINDS = {
 }
 
 
-def _find_records(path: Path) -> Files:
+def _find_records(path: Path, source: RecordSource) -> Files:
     files = dict(find_files(path, ("src/data/patients_*.json", "patients_*.json")))
     dialogues = path.parent / "ai_hospital" / DIALOGUES
     if path.is_dir() and dialogues.is_file():
@@ -127,7 +127,7 @@ def _turns(turns: list[Any], counts: Counter[str]) -> list[Event]:
     return events
 
 
-def _find_dialogues(path: Path) -> Files:
+def _find_dialogues(path: Path, source: RecordSource) -> Files:
     # both or nothing: a reference without its dialogue is no record
     return {name: file for part in (REFERENCES, DIALOGUES) for name, file in find_files(path, (part,)).items()}
 

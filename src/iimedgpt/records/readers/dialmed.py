@@ -19,7 +19,7 @@ MASK = "[MASK]"
 _SPEAKERS: dict[str, Speaker] = {"患者": "patient", "医生": "doctor"}
 
 
-def _find(path: Path) -> Files:
+def _find(path: Path, source: RecordSource) -> Files:
     return find_files(path, ("data/dataset/dev.txt", "data/dataset/test.txt"))
 
 

@@ -43,7 +43,7 @@ _VITAL_SIGNS = re.compile(r"生命征[：:]?\s*(.*)", re.DOTALL)
 _REAL_NAME = re.compile(r"(?!无名|不详|未知)[\u4e00-\u9fff]{2,6}")
 
 
-def _find(path: Path) -> Files:
+def _find(path: Path, source: RecordSource) -> Files:
     return {name: file for part in (_CASES, _DIALOGUES) for name, file in find_files(path, (part,)).items()}
 
 

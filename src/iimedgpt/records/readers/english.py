@@ -80,7 +80,7 @@ def _parse_turns(dialogue: str, counts: Counter[str]) -> list[Event]:
     return [event for speaker, lines in spoken for event in build_event(EventKind.TURN, "\n".join(lines), speaker)]
 
 
-def _find_mts(path: Path) -> Files:
+def _find_mts(path: Path, source: RecordSource) -> Files:
     return find_files(path, ("Main-Dataset/*.csv", "*.csv"))
 
 
@@ -116,7 +116,7 @@ def _section_kind(header: str, text: str) -> EventKind:
     return section.kind if section else EventKind.NOTE
 
 
-def _find_aci(path: Path) -> Files:
+def _find_aci(path: Path, source: RecordSource) -> Files:
     return find_files(path, ("data/challenge_data/*.csv", "*.csv"))
 
 

@@ -5,7 +5,8 @@
      "events": [{"kind": "turn", "speaker": "patient", "text": "…", "time": 0}, …]}
 
 or, instead of events, ``"sections": {"主诉": "…", "现病史": "…"}`` with headings as hospitals write
-them (``records/sections.py``); an unknown heading becomes a note and is counted.
+them (``records/sections.py``); an unknown heading becomes a note and is counted. A line that cannot be read is
+rejected and counted; a line that is JSON but not this format stops the stage, because its writer is wrong.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, StrictInt, StrictStr, ValidationError
 
-from iimedgpt import io
 from iimedgpt.config import RecordSource
 from iimedgpt.errors import DataError
 from iimedgpt.records.raw import Category, RawRecord
+from iimedgpt.records.readers.lines import read_text_lines
+from iimedgpt.records.readers.names import label_files
 from iimedgpt.records.readers.rows import Files, Reader, Rejected, Row, find_files
 from iimedgpt.records.sections import build_events
 from iimedgpt.text import content_id
@@ -49,32 +51,53 @@ class _Line(Frozen):
 def _read(files: Files, source: RecordSource, counts: Counter[str]) -> Iterator[Row]:
     for name, path in files.items():
         n_lines = 0
-        for row, value in io.read_json_lines(path):
+        for row, text, problem in read_text_lines(path, "utf-8", source.max_line_bytes):
             n_lines += 1
-            line = _parse(value, path, row)
-            language = line.language or source.language
-            events = _events(line, language, counts)
-            if not events:
-                yield Row(name, Rejected(row, "empty_record"))
-                continue
-            # without an id of its own an encounter is known by its content, so that a repeated
-            # line is a duplicate and a second visit is not
-            encounter = line.encounter_id
-            if encounter is None:
-                encounter = content_id(json.dumps(value, sort_keys=True))
-            yield Row(
-                name,
-                RawRecord(
-                    patient_key=str(line.patient_id),
-                    encounter_key=str(encounter),
-                    row=row,
-                    language=language,
-                    events=tuple(events),
-                    identifiers=line.identifiers,
-                ),
-            )
+            value = problem if text is None else _load(text)
+            if isinstance(value, str):
+                yield Row(name, Rejected(row, value))
+            else:
+                yield Row(name, _build(value, path.with_name(name), row, source, counts))
         if n_lines == 0:
             raise DataError("file is empty", path=path, expected="one JSON object per line")
+
+
+def _load(text: str) -> dict[str, Any] | str:
+    """The line's object, or the reason why it is none."""
+    try:
+        value = json.loads(text)
+        if "\\ud" in text.lower():  # half of a pair of escapes is no text that could be written again
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return "lone_surrogate"
+    except (ValueError, RecursionError):
+        return "broken_json"
+    if "\\u0000" in text:
+        return "nul_byte"
+    return value if isinstance(value, dict) else "not_an_object"
+
+
+def _build(
+    value: dict[str, Any], path: Path, row: int, source: RecordSource, counts: Counter[str]
+) -> RawRecord | Rejected:
+    line = _parse(value, path, row)
+    language = line.language or source.language
+    events = _events(line, language, counts)
+    if not events:
+        return Rejected(row, "empty_record")
+    # without an id of its own an encounter is known by its content, so that a repeated
+    # line is a duplicate and a second visit is not
+    encounter = line.encounter_id
+    if encounter is None:
+        encounter = content_id(json.dumps(value, sort_keys=True))
+    return RawRecord(
+        patient_key=str(line.patient_id),
+        encounter_key=str(encounter),
+        row=row,
+        language=language,
+        events=tuple(events),
+        identifiers=line.identifiers,
+    )
 
 
 def _parse(value: dict[str, Any], path: Path, row: int) -> _Line:
@@ -106,4 +129,8 @@ def _events(line: _Line, language: Language, counts: Counter[str]) -> list[Event
     return [Event.model_validate(event.model_dump()) for event in given if event.text.strip()]
 
 
-READER = Reader(lambda path: find_files(path, ("*.jsonl",)), _read)
+def _find(path: Path, source: RecordSource) -> Files:
+    return label_files(path, find_files(path, ("*.jsonl", "*.jsonl.gz", "*.jsonl.zst")))
+
+
+READER = Reader(_find, _read)

@@ -38,7 +38,7 @@ Read = Callable[[Files, RecordSource, Counter[str]], Iterator[Row]]
 class Reader(NamedTuple):
     """``files`` lists all that ``read`` opens; ``read`` also counts what it left out of its rows."""
 
-    files: Callable[[Path], Files]
+    files: Callable[[Path, RecordSource], Files]
     read: Read
 
 
