@@ -17,7 +17,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet $(OF
 .PHONY: help demo test check format bundle clean
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -6
-	@echo "targets: demo test check format bundle clean"
+	@echo "targets: demo test check format bundle clean bench-NAME"
 
 $(BIN)/.torch:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make demo PYTHON=python3.11"; exit 1; }
@@ -48,6 +48,9 @@ check: $(BIN)/.dev  ## what CI runs: format, lint, types, import contracts, test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q
+
+bench-%: $(BIN)/.dev  ## a benchmark by name, e.g. `make bench-training ARGS=--quick`
+	$(BIN)/python -m benchmarks.$* $(ARGS)
 
 format: $(BIN)/.dev
 	$(BIN)/ruff check --fix .
