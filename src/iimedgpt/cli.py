@@ -9,7 +9,7 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -100,14 +100,6 @@ def records(
     preview: Annotated[
         bool, typer.Option("--preview", help="show what becomes of the first rows, de-identified; write nothing")
     ] = False,
-    forget: Annotated[
-        str | None,
-        typer.Option(
-            "--forget",
-            metavar="PATIENT",
-            help="take a patient out of the run: the source's number, or a patient_id; - reads it from stdin",
-        ),
-    ] = None,
     debug: Debug = False,
 ) -> None:
     """Read the sources, take identifiers out, write timelines.
@@ -117,9 +109,6 @@ def records(
     run_config = _load(recipe, data, sets, model)
     if preview:
         _preview(run_config, n)
-        return
-    if forget is not None:
-        _forget(run_config, sys.stdin.readline() if forget == "-" else forget, recipe)
         return
     manifest, has_run = _execute(chain.stage_named("records"), run_config, recipe, force)
     _say(chain.stage_named("records"), manifest, has_run)
@@ -133,35 +122,6 @@ def _preview(run_config: RunConfig, n_records: int) -> None:
     for shown in preview(run_config, n_records):
         for line in render(shown):
             out.print(line, markup=False, soft_wrap=True)
-
-
-def _forget(run_config: RunConfig, patient: str, recipe: Path) -> None:
-    """What went, and what is left to do by hand; the patient's number is never repeated."""
-    from iimedgpt.forget import forget
-
-    done = forget(run_config, patient)
-    lines = [f"{n} rows taken out of {file}" for file, n in done.n_rows.items()]
-    lines += [f"removed, to be made again: {len(done.removed)} files and folders"] if done.removed else []
-    lines += ["forgotten before: nothing was touched"] if done.is_repeated else []
-    lines += [f"has learnt from the patient, train again: {run_config.run_dir / name}" for name in done.adapters]
-    lines += [f"a copy was exported to {folder}: remove it" for folder in done.copies]
-    lines += [f"run '{name}' holds the patient too: forget them there as well" for name in done.other_runs]
-    lines += [] if done.is_repeated else [f"next: iimedgpt run {recipe}"]
-    for line in lines:
-        out.print(line, markup=False, soft_wrap=True)
-
-
-for _name, _help in {
-    "instructions": "Ask six clinical tasks at their places in each timeline.",
-    "mixture": "Mix with other data and split by patient.",
-    "sft": "Supervised fine-tuning of the base model.",
-    "sample": "Let the SFT model answer, for preference pairs.",
-    "pairs": "Make preference pairs: reference over sample, and named errors.",
-    "dpo": "Preference alignment from the SFT result.",
-    "evaluate": "Score base, SFT and SFT+DPO on held-out patients, beside controls.",
-    "report": "Write the report in HTML and Markdown.",
-}.items():
-    _stage_command(_name, _help)
 
 
 @app.command()
@@ -201,12 +161,6 @@ def run(
 @app.command()
 def show(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder, or its TOML file")],
-    instruction: Annotated[
-        str | None,
-        typer.Option(
-            "--instruction", metavar="ID", help="where a row comes from: an instruction, a pair, a line exported"
-        ),
-    ] = None,
     debug: Debug = False,
 ) -> None:
     """Show a run's stages, counts, reasons and hashes.
@@ -218,45 +172,7 @@ def show(
     folder = recipes.load(run_dir).run_dir if run_dir.suffix == ".toml" else run_dir
     if not folder.is_dir():
         raise DataError("no such run", path=folder, expected="a folder under runs/", hint="iimedgpt run RUN.toml")
-    if instruction is None:
-        out.print(show_run(folder))
-        return
-    from iimedgpt.report.lineage import lineage
-
-    for name, value in lineage(folder, instruction):
-        out.print(f"{name:<21} {value}", markup=False, soft_wrap=True)
-
-
-@app.command()
-def export(
-    recipe: Recipe,
-    format_name: Annotated[
-        Literal["trl", "llamafactory", "ms-swift"],
-        typer.Option("--format", help="whose format: the trainer that reads it"),
-    ],
-    out_dir: Annotated[
-        Path | None, typer.Option("--out", help="folder; without it exports/FORMAT in the run's")
-    ] = None,
-    data: Data = None,
-    sets: Sets = None,
-    debug: Debug = False,
-) -> None:
-    """Write mixture and preference pairs for other trainers, with a data card.
-
-    Example: `iimedgpt export recipes/demo.toml --format trl --out exported`
-    """
-    from iimedgpt.export import export as write
-
-    run_config = _load(recipe, data, sets)
-    folder = out_dir or run_config.run_dir / "exports" / format_name
-    try:
-        written = write(run_config, format_name, folder)
-    except StageNotReadyError as error:
-        error.hint = (error.hint or "").replace("RUN.toml", str(recipe))
-        raise
-    for file, n_rows in written.items():
-        log.print(f"[green]✓[/] {file:<34} {n_rows:,} rows")
-    out.print(str(folder), soft_wrap=True)
+    out.print(show_run(folder))
 
 
 @app.command()
