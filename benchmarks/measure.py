@@ -49,8 +49,16 @@ class StepClock:
 
 
 def peak_gib() -> float:
-    """Peak resident memory of this process (``ru_maxrss``) since ``reset_peak``, in GiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    """Peak resident memory since ``reset_peak``, in GiB.
+
+    Linux tells it as VmHWM. ``ru_maxrss`` is the same and the way elsewhere, but on Linux it starts
+    from what the process that started this one held.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 2**20
 
 
 def resident_gib() -> float:

@@ -42,7 +42,7 @@ def draw(scaling: dict[str, list[dict[str, Any]]], path: Path) -> None:
             _panel(rows[row][column], scaling[axis], axis, key)
             rows[row][column].set_ylabel(unit if column == 0 else "")
         rows[1][column].set_xlabel(label)
-    rows[0][0].legend(frameon=False)
+    figure.legend(*rows[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=len(SIDES), frameon=False)
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
 

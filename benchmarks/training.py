@@ -103,7 +103,7 @@ def _head() -> dict[str, Any]:
             "optimiser": f"AdamW, constant {LEARNING_RATE}, no warm-up, gradients clipped at {MAX_GRAD_NORM}",
             "clock": "from the end of a warm-up step on other, short data to the end of the timed steps; in DPO "
             "the reference log-probabilities of the timed pairs are added; loading and tokenising are not",
-            "memory": "peak resident memory (ru_maxrss) from the loaded model to the end of the run",
+            "memory": "peak resident memory (VmHWM) from the loaded model to the end of the run",
         },
         "workloads": {},
     }

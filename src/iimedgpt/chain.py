@@ -11,8 +11,8 @@ from typing import Any
 
 from iimedgpt.config import RunConfig
 from iimedgpt.engine.folders import local_model
-from iimedgpt.errors import DataError, MissingExtraError
-from iimedgpt.run import Stage, StageContext
+from iimedgpt.errors import DataError, MissingExtraError, StageNotReadyError
+from iimedgpt.run import Stage, StageContext, is_complete, plan
 from iimedgpt.types import LanguageModel
 
 ADAPTERS = {"base": (), "sft": ("sft",), "sft+dpo": ("sft", "dpo")}
@@ -53,6 +53,17 @@ def check(config: RunConfig) -> None:
         for name, path in stage.inputs(config).items():
             if not path.exists():
                 raise DataError("not found", path=path, field=name, hint="--data DIR names the folder with the data")
+
+
+def state(stage: Stage, config: RunConfig) -> str:
+    """How far a stage is, in words."""
+    if is_complete(stage, config):
+        return "up to date"
+    try:
+        plan(stage, config)
+    except StageNotReadyError:
+        return "waits for the stage before it"
+    return "ready to run"
 
 
 def _records(ctx: StageContext) -> None:

@@ -8,8 +8,9 @@ import shlex
 import signal
 import sys
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -20,7 +21,7 @@ from iimedgpt.config import RunConfig
 from iimedgpt.errors import DataError, IIMedGPTError, Interrupted, MissingExtraError, StageNotReadyError
 from iimedgpt.manifest import Manifest
 from iimedgpt.progress import console as log
-from iimedgpt.run import ALONE, Processes, Stage, execute, is_complete, plan
+from iimedgpt.run import ALONE, Processes, Stage, execute
 
 app = typer.Typer(
     add_completion=False,
@@ -70,6 +71,11 @@ def _execute(stage: Stage, run_config: RunConfig, recipe: Path, force: bool) -> 
         raise typer.Exit(_exit_code(stop)) from None
 
 
+def _run_stage(stage: Stage, run_config: RunConfig, recipe: Path, force: bool) -> None:
+    _say(stage, *_execute(stage, run_config, recipe, force))
+    out.print(str(run_config.run_dir / stage.name), soft_wrap=True)
+
+
 def _stage_command(name: str, help_text: str) -> None:
     def command(
         recipe: Recipe,
@@ -80,10 +86,7 @@ def _stage_command(name: str, help_text: str) -> None:
         debug: Debug = False,
     ) -> None:
         run_config = _load(recipe, data, sets, model)
-        stage = chain.stage_named(name)
-        manifest, has_run = _execute(stage, run_config, recipe, force)
-        _say(stage, manifest, has_run)
-        out.print(str(run_config.run_dir / name), soft_wrap=True)
+        _run_stage(chain.stage_named(name), run_config, recipe, force)
 
     command.__doc__ = f"{help_text}\n\nExample: `iimedgpt {name} recipes/demo.toml`"
     app.command(name)(command)
@@ -100,6 +103,14 @@ def records(
     preview: Annotated[
         bool, typer.Option("--preview", help="show what becomes of the first rows, de-identified; write nothing")
     ] = False,
+    forget: Annotated[
+        str | None,
+        typer.Option(
+            "--forget",
+            metavar="PATIENT",
+            help="take a patient out of the run: the source's number, or a patient_id; - reads it from stdin",
+        ),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Read the sources, take identifiers out, write timelines.
@@ -110,9 +121,10 @@ def records(
     if preview:
         _preview(run_config, n)
         return
-    manifest, has_run = _execute(chain.stage_named("records"), run_config, recipe, force)
-    _say(chain.stage_named("records"), manifest, has_run)
-    out.print(str(run_config.run_dir / "records"), soft_wrap=True)
+    if forget is not None:
+        _forget(run_config, sys.stdin.readline() if forget == "-" else forget, recipe)
+        return
+    _run_stage(chain.stage_named("records"), run_config, recipe, force)
 
 
 def _preview(run_config: RunConfig, n_records: int) -> None:
@@ -120,8 +132,31 @@ def _preview(run_config: RunConfig, n_records: int) -> None:
     from iimedgpt.records.preview import preview, render
 
     for shown in preview(run_config, n_records):
-        for line in render(shown):
-            out.print(line, markup=False, soft_wrap=True)
+        _print(render(shown))
+
+
+def _forget(run_config: RunConfig, patient: str, recipe: Path) -> None:
+    from iimedgpt.forget import forget, render
+
+    _print(render(forget(run_config, patient), run_config, recipe))
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        out.print(line, markup=False, soft_wrap=True)
+
+
+for _name, _help in {
+    "instructions": "Ask six clinical tasks at their places in each timeline.",
+    "mixture": "Mix with other data and split by patient.",
+    "sft": "Supervised fine-tuning of the base model.",
+    "sample": "Let the SFT model answer, for preference pairs.",
+    "pairs": "Make preference pairs: reference over sample, and named errors.",
+    "dpo": "Preference alignment from the SFT result.",
+    "evaluate": "Score base, SFT and SFT+DPO on held-out patients, beside controls.",
+    "report": "Write the report in HTML and Markdown.",
+}.items():
+    _stage_command(_name, _help)
 
 
 @app.command()
@@ -161,6 +196,12 @@ def run(
 @app.command()
 def show(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder, or its TOML file")],
+    instruction: Annotated[
+        str | None,
+        typer.Option(
+            "--instruction", metavar="ID", help="where a row comes from: an instruction, a pair, a line exported"
+        ),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Show a run's stages, counts, reasons and hashes.
@@ -172,7 +213,39 @@ def show(
     folder = recipes.load(run_dir).run_dir if run_dir.suffix == ".toml" else run_dir
     if not folder.is_dir():
         raise DataError("no such run", path=folder, expected="a folder under runs/", hint="iimedgpt run RUN.toml")
-    out.print(show_run(folder))
+    if instruction is None:
+        out.print(show_run(folder))
+        return
+    from iimedgpt.report.lineage import lineage
+
+    _print(f"{name:<21} {value}" for name, value in lineage(folder, instruction))
+
+
+@app.command()
+def export(
+    recipe: Recipe,
+    format_name: Annotated[
+        Literal["trl", "llamafactory", "ms-swift"],
+        typer.Option("--format", help="whose format: the trainer that reads it"),
+    ],
+    out_dir: Annotated[
+        Path | None, typer.Option("--out", help="folder; without it exports/FORMAT in the run's")
+    ] = None,
+    data: Data = None,
+    sets: Sets = None,
+    debug: Debug = False,
+) -> None:
+    """Write mixture and preference pairs for other trainers, with a data card.
+
+    Example: `iimedgpt export recipes/demo.toml --format trl --out exported`
+    """
+    from iimedgpt.export import export as write
+
+    run_config = _load(recipe, data, sets)
+    folder = out_dir or run_config.run_dir / "exports" / format_name
+    for file, n_rows in write(run_config, format_name, folder).items():
+        log.print(f"[green]✓[/] {file:<34} {n_rows:,} rows")
+    out.print(str(folder), soft_wrap=True)
 
 
 @app.command()
@@ -192,7 +265,7 @@ def validate(
     """
     run_config = _load(recipe, data, sets, model)
     chain.check(run_config)
-    states = [f"{stage.name}: {_state(stage, run_config)}" for stage in chain.stages()]
+    states = [f"{stage.name}: {chain.state(stage, run_config)}" for stage in chain.stages()]
     out.print(f"{recipe}: valid\n" + "\n".join(f"  {state}" for state in states))
     try:
         chain.need_train()
@@ -202,16 +275,6 @@ def validate(
     from iimedgpt.estimate import estimate
 
     out.print(estimate(run_config, is_measured=measure))
-
-
-def _state(stage: Stage, run_config: RunConfig) -> str:
-    if is_complete(stage, run_config):
-        return "up to date"
-    try:
-        plan(stage, run_config)
-    except StageNotReadyError:
-        return "waits for the stage before it"
-    return "ready to run"
 
 
 @app.command()

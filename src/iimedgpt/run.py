@@ -208,7 +208,7 @@ def _complete(stage: Stage, config: RunConfig) -> Manifest | None:
 
 def _make(stage: Stage, config: RunConfig, key: str, inputs: dict[str, str], is_forced: bool) -> Manifest:
     directory = io.make_private_dir(config.run_dir / stage.name)
-    with _locked(directory, stage.name):
+    with locked(directory, stage.name):
         _drop_stale(directory, key, {**_leaves(config_of(stage, config)), **inputs}, is_forced)
         (directory / MANIFEST).unlink(missing_ok=True)
         context = StageContext(stage, config, directory)
@@ -284,7 +284,7 @@ def _hash_outputs(directory: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _locked(directory: Path, stage: str) -> Iterator[None]:
+def locked(directory: Path, stage: str) -> Iterator[None]:
     """One process a stage: an operating-system lock that dies with its holder."""
     import fcntl
 

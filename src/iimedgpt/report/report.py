@@ -16,6 +16,7 @@ from markupsafe import Markup
 from iimedgpt import io
 from iimedgpt.report import evidence, plots
 from iimedgpt.report.answer import answer
+from iimedgpt.report.card import write_card
 from iimedgpt.report.evidence import Table
 from iimedgpt.report.facts import MODELS, Cell, RunFacts, cell_of, finite, gather, parse_main_table
 from iimedgpt.report.measures import METRICS, unbroken
@@ -66,6 +67,7 @@ def run(ctx: StageContext) -> None:
     for name in ("report.html", "report.md"):
         io.write_text(ctx.output(name), environment.get_template(f"{name}.j2").render(page))
     io.write_json(ctx.output("report.json"), _numbers(facts, table, page))
+    write_card(ctx.config, ctx.directory.parent, ctx.directory, facts)
     n_drawn = sum(svg is not None for svg in drawn.values())
     ctx.keep(len(facts.manifests))
     ctx.facts.update(answer=page["answer"], n_figures=n_drawn, n_stages=len(facts.manifests))
