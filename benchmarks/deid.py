@@ -89,7 +89,7 @@ def measure_traps(deidentify: Deidentify) -> dict[str, Any]:
     changed: defaultdict[str, list[str]] = defaultdict(list)
     seen: set[tuple[str, str]] = set()
     for number, trap in enumerate(traps()):
-        text = deidentify(_record(trap.text, number, trap.language))[0][0].text
+        text = deidentify(_record(trap.text, number, trap.language)).events[0].text
         before, after = Canonical.of(trap.text).text, Canonical.of(text).text
         groups[trap.group].update(n_sentences=1, n_sentences_changed=before != after)
         if (trap.group, trap.expression) not in seen:
@@ -126,10 +126,10 @@ def measure_passages(deidentify: Deidentify, data: Path | None, n_max: int | Non
     replaced: Counter[str] = Counter()
     for number, text in enumerate(texts):
         raw = _record(text, number, "zh")
-        events, counts = deidentify(raw)
-        replaced.update(counts)
+        scrubbed = deidentify(raw)
+        replaced.update(scrubbed.counts)
         # masked on both sides: dates of a list, all shifted, would be taken for one another
-        before, after = (_TRUE_IDENTIFIER.sub(_MASK, version) for version in (text, events[0].text))
+        before, after = (_TRUE_IDENTIFIER.sub(_MASK, version) for version in (text, scrubbed.events[0].text))
         masks = [(index, index + 1) for index, char in enumerate(before) if char == _MASK]
         changes = score(before, after, (), masks).changes
         false.update(attribute(raw, change.context, deidentify) for change in changes)

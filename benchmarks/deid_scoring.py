@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -12,11 +12,11 @@ import numpy as np
 
 from benchmarks.deid_alignment import Scored, score
 from benchmarks.deid_records import Filled, Gold
-from iimedgpt.records.raw import Category, RawRecord
+from iimedgpt.records.raw import RawRecord, Scrubbed
 from iimedgpt.stats import wilson
 from iimedgpt.types import Event, EventKind
 
-Deidentify = Callable[[RawRecord], tuple[tuple[Event, ...], Counter[Category]]]
+Deidentify = Callable[[RawRecord], Scrubbed]
 
 N_RESAMPLES = 1000
 UNATTRIBUTED = "unattributed"
@@ -61,7 +61,7 @@ def measure(records: Iterable[Filled], deidentifiers: Sequence[Deidentify]) -> O
     outcomes = Outcomes()
     for filled in records:
         try:
-            events, _ = deidentifiers[0](filled.raw)
+            events = deidentifiers[0](filled.raw).events
         except Exception:  # a quarantined record leaks nothing, and is told apart
             outcomes.n_failed += 1
             continue
@@ -70,7 +70,7 @@ def measure(records: Iterable[Filled], deidentifiers: Sequence[Deidentify]) -> O
         for again in islice(deidentifiers, 1, None):
             if not any(any(event) for event in leaks):
                 break
-            repeated = _score_events(filled, again(filled.raw)[0])
+            repeated = _score_events(filled, again(filled.raw).events)
             leaks = [
                 tuple(a and b for a, b in zip(old, new.leaked, strict=True))
                 for old, new in zip(leaks, repeated, strict=True)
@@ -87,7 +87,7 @@ def attribute(raw: RawRecord, context: str, deidentify: Deidentify) -> str:
     """The category under which a stretch without identifiers is changed, found by giving it alone."""
     event = Event(kind=EventKind.NOTE, text=context or "-")
     alone = RawRecord(raw.patient_key, raw.encounter_key, raw.row, raw.language, (event,), raw.identifiers)
-    counts = deidentify(alone)[1]
+    counts = deidentify(alone).counts
     return counts.most_common(1)[0][0] if counts else UNATTRIBUTED
 
 

@@ -37,7 +37,7 @@ def scrub(
 ) -> str:
     event = Event(kind=EventKind.NOTE, text=text)
     raw = RawRecord("p", "e", 1, language, (event,), identifiers=identifiers or {})
-    return _FixedShift(days).deidentify(raw)[0][0].text
+    return _FixedShift(days).deidentify(raw).events[0].text
 
 
 @pytest.mark.parametrize(
@@ -215,20 +215,20 @@ def test_an_english_name_that_is_a_word_is_replaced_only_where_capitalised() -> 
 
 def test_findings_are_counted_by_category() -> None:
     event = Event(kind=EventKind.NOTE, text="手机13800000000，13800000001，患者93岁")
-    _, counts = Deidentifier(SECRET).deidentify(RawRecord("p", "e", 1, "zh", (event,)))
+    counts = Deidentifier(SECRET).deidentify(RawRecord("p", "e", 1, "zh", (event,))).counts
     assert counts == Counter({"phone": 2, "age": 1})
 
 
 @pytest.mark.parametrize("text", ["便秘，3～4日一次", "卧床3-5日", "5～6月龄", "每日2至3日份"])
 def test_a_range_of_days_is_no_date(text: str) -> None:
     event = Event(kind=EventKind.NOTE, text=text)
-    events, counts = Deidentifier(SECRET).deidentify(RawRecord("p", "e", 1, "zh", (event,)))
-    assert (events[0].text, counts) == (text, Counter())
+    scrubbed = Deidentifier(SECRET).deidentify(RawRecord("p", "e", 1, "zh", (event,)))
+    assert (scrubbed.events[0].text, scrubbed.counts) == (text, Counter())
 
 
 def test_speaker_and_time_survive() -> None:
     event = Event(kind=EventKind.TURN, text="我叫李测，", speaker="patient", time=5)
-    events, _ = Deidentifier(SECRET).deidentify(RawRecord("p", "e", 1, "zh", (event,)))
+    events = Deidentifier(SECRET).deidentify(RawRecord("p", "e", 1, "zh", (event,))).events
     assert events == (Event(kind=EventKind.TURN, text="我叫[姓名]，", speaker="patient", time=5),)
 
 
@@ -253,7 +253,7 @@ def test_planted_identifiers_are_recalled() -> None:
     n_left: Counter[str] = Counter()
     deidentifier = Deidentifier(SECRET)
     for raw in synthetic.generate(120, 0):
-        events, _ = deidentifier.deidentify(raw)
+        events = deidentifier.deidentify(raw).events
         in_dictionary = {value for values in raw.identifiers.values() for value in values}
         for span in raw.spans:
             planted = raw.events[span.event].text[span.start : span.end]
@@ -266,3 +266,12 @@ def test_planted_identifiers_are_recalled() -> None:
     assert n_planted.keys() >= {"name", "phone", "id_card", "date", "hospital", "address", "medical_number"}
     recall = {category: 1 - n_left[category] / n for category, n in n_planted.items()}
     assert {category: r for category, r in recall.items() if r < MIN_RECALL.get(category, 1.0)} == {}
+
+
+def test_positions_say_where_replacements_stand_in_what_is_written() -> None:
+    events = tuple(Event(kind=EventKind.NOTE, text=text) for text in ("\u200b", "手机13800000000，患者93岁"))
+    scrubbed = Deidentifier(SECRET).deidentify(RawRecord("p", "e", 1, "zh", (*events, events[1])))
+    shown = [scrubbed.events[p.event].text[p.start : p.end] for p in scrubbed.positions]
+    assert [(p.event, p.category) for p in scrubbed.positions] == [(0, "phone"), (0, "age"), (1, "phone"), (1, "age")]
+    assert shown == ["[电话]", "90岁以上"] * 2
+    assert scrubbed.typed == scrubbed.events

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
@@ -12,7 +13,7 @@ from benchmarks.deid_alignment import score
 from benchmarks.deid_people import chinese_digits
 from benchmarks.deid_records import Gold, fill, templates, traps
 from benchmarks.deid_scoring import f2, measure, summarise
-from iimedgpt.records.raw import Category, RawRecord
+from iimedgpt.records.raw import RawRecord, Scrubbed
 from iimedgpt.types import Event
 
 
@@ -106,18 +107,27 @@ def test_changes_elsewhere_and_swallowed_neighbours_are_false_replacements_and_r
     assert not score(text, text.replace("140", "[电话]"), (), [(text.index("140"), len(text))]).changes
 
 
-def _hide_patient_names(raw: RawRecord) -> tuple[tuple[Event, ...], Counter[Category]]:
+def _scrubbed(events: Iterable[Event]) -> Scrubbed:
+    written = tuple(events)
+    return Scrubbed(written, written, Counter(), ())
+
+
+def _unchanged(raw: RawRecord) -> Scrubbed:
+    return _scrubbed(raw.events)
+
+
+def _hide_patient_names(raw: RawRecord) -> Scrubbed:
     def hide(text: str) -> str:
         for name in raw.identifiers.get("name", ()):
             text = text.replace(name, "[姓名]")
         return text
 
-    return tuple(event.model_copy(update={"text": hide(event.text)}) for event in raw.events), Counter({"name": 1})
+    return _scrubbed([event.model_copy(update={"text": hide(event.text)}) for event in raw.events])
 
 
 def test_text_returned_as_it_was_leaks_every_identifier_of_every_template() -> None:
     records = [fill(template, number) for template in templates() for number in range(2)]
-    outcomes = measure(records, [lambda raw: (raw.events, Counter())])
+    outcomes = measure(records, [_unchanged])
     assert sum(outcomes.n_missed.values()) == sum(len(record.golds) for record in records)
     assert not outcomes.n_found
     assert not outcomes.n_false
@@ -125,7 +135,7 @@ def test_text_returned_as_it_was_leaks_every_identifier_of_every_template() -> N
 
 def test_a_deidentifier_that_does_nothing_scores_nothing_and_one_that_knows_names_scores_names() -> None:
     records = [fill(template, 0) for template in templates()[:20]]
-    nothing = summarise(measure(records, [lambda raw: (raw.events, Counter())]))
+    nothing = summarise(measure(records, [_unchanged]))
     assert {row["recall"] for row in nothing.values()} == {0.0}
     assert {row["n_false"] for row in nothing.values()} == {0}
     names = summarise(measure(records, [_hide_patient_names]))["name"]
@@ -138,7 +148,7 @@ def test_a_deidentifier_that_does_nothing_scores_nothing_and_one_that_knows_name
 
 
 def test_a_record_whose_deidentification_raises_is_counted_as_quarantined() -> None:
-    def broken(raw: RawRecord) -> tuple[tuple[Event, ...], Counter[Category]]:
+    def broken(raw: RawRecord) -> Scrubbed:
         raise RecursionError
 
     outcomes = measure([fill(templates()[0], 0)], [broken])
@@ -147,13 +157,13 @@ def test_a_record_whose_deidentification_raises_is_counted_as_quarantined() -> N
 
 def test_what_one_secret_leaves_by_chance_is_no_leak() -> None:
     record = fill(templates()[0], 0)
-    same = measure([record], [lambda raw: (raw.events, Counter())])
-    differing = measure([record], [lambda raw: (raw.events, Counter()), _hide_all])
+    same = measure([record], [_unchanged])
+    differing = measure([record], [_unchanged, _hide_all])
     assert sum(same.n_missed.values()) == len(record.golds)
     assert sum(differing.n_missed.values()) == 0
 
 
-def _hide_all(raw: RawRecord) -> tuple[tuple[Event, ...], Counter[Category]]:
+def _hide_all(raw: RawRecord) -> Scrubbed:
     events = []
     for number, event in enumerate(raw.events):
         text = event.text
@@ -161,7 +171,7 @@ def _hide_all(raw: RawRecord) -> tuple[tuple[Event, ...], Counter[Category]]:
             if gold.event == number:
                 text = f"{text[: gold.start]}[x]{text[gold.end :]}"
         events.append(event.model_copy(update={"text": text}))
-    return tuple(events), Counter()
+    return _scrubbed(events)
 
 
 def test_f2_weighs_recall_twice() -> None:
@@ -176,7 +186,7 @@ def test_targets_without_a_measurement_are_not_met() -> None:
 
 
 def test_passages_are_skipped_with_a_reason_where_the_data_is_absent() -> None:
-    assert "IIMEDGPT_DATA" in measure_passages(lambda raw: (raw.events, Counter()), None)["skipped"]
+    assert "IIMEDGPT_DATA" in measure_passages(_unchanged, None)["skipped"]
 
 
 def test_numerals_are_spelled_digit_by_digit() -> None:

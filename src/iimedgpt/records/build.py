@@ -153,13 +153,13 @@ class _Builder:
             self._ctx.drop(record_id, "duplicate_record")
             return None
         try:
-            scrubbed, counts = self._deidentifier.deidentify(raw)
+            scrubbed = self._deidentifier.deidentify(raw)
         except Exception:  # whatever a recogniser trips over, the record is quarantined, never emitted
             self._ctx.drop(record_id, "deid_failed")
             return None
-        events, reason = clean(scrubbed, self._ctx.config.records.max_text_chars)
+        events, reason = clean(scrubbed.events, self._ctx.config.records.max_text_chars)
         if reason is not None:
             self._ctx.drop(record_id, reason)
             return None
-        self._tally.deid.update(counts)
+        self._tally.deid.update(scrubbed.counts)
         return events

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from iimedgpt.io import Secret
 from iimedgpt.records.dates import DateShifter, find_dates
 from iimedgpt.records.hospitals import find_hospitals
-from iimedgpt.records.raw import Category, RawRecord
+from iimedgpt.records.raw import Category, RawRecord, Scrubbed, Span
 from iimedgpt.records.recognisers import find_identifiers, half_width
 from iimedgpt.text import normalise
 from iimedgpt.types import Event, Language
@@ -91,21 +91,22 @@ class Deidentifier:
     def __init__(self, secret: Secret) -> None:
         self._secret = secret
 
-    def deidentify(self, raw: RawRecord) -> tuple[tuple[Event, ...], Counter[Category]]:
-        """Events without identifiers, normalised, and how many of each category were replaced.
+    def deidentify(self, raw: RawRecord) -> Scrubbed:
+        """Events without identifiers, normalised, with what was replaced and where.
 
         The text is normalised first: an invisible character inside a number must not hide it.
         Events that normalise to nothing are left out.
         """
         shifter = DateShifter(self.shift_days(raw.patient_key))
         dictionary = _compile_dictionary(raw.identifiers, raw.language)
-        counts: Counter[Category] = Counter()
+        positions: list[Span] = []
         events: list[Event] = []
         for event in raw.events:
-            text = self._scrub(normalise(event.text), raw.language, dictionary, shifter, counts)
+            text = self._scrub(normalise(event.text), raw.language, dictionary, shifter, len(events), positions)
             if text:
                 events.append(event.model_copy(update={"text": text}))
-        return tuple(events), counts
+        counts = Counter(position.category for position in positions)
+        return Scrubbed(tuple(events), tuple(events), counts, tuple(positions))
 
     def shift_days(self, patient_key: str) -> int:
         """Whole days in [-365, -1], the same for all dates of a patient."""
@@ -117,17 +118,19 @@ class Deidentifier:
         language: Language,
         dictionary: list[tuple[Category, re.Pattern[str]]],
         shifter: DateShifter,
-        counts: Counter[Category],
+        event: int,
+        positions: list[Span],
     ) -> str:
         shifter.start_text()
         parts: list[str] = []
-        done = 0
+        done = n_written = 0
         for finding in _join(_find(half_width(text), language, dictionary)):
             placeholder = PLACEHOLDERS[language][finding.category]
             new = shifter.shift(finding.date, placeholder) if finding.date else placeholder
+            start = n_written + finding.start - done
             parts += [text[done : finding.start], new]
-            done = finding.end
-            counts[finding.category] += 1
+            done, n_written = finding.end, start + len(new)
+            positions.append(Span(event, start, n_written, finding.category))
         return "".join((*parts, text[done:]))
 
 

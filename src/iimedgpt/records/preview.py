@@ -60,14 +60,14 @@ def _preview_one(source: RecordSource, config: RunConfig, n_records: int, deiden
 def _add(shown: Preview, place: str, raw: RawRecord, deidentifier: Deidentifier, max_text_chars: int) -> str | None:
     """The reason why the record would be dropped, ``None`` where it was added."""
     try:
-        events, counts = deidentifier.deidentify(raw)
+        scrubbed = deidentifier.deidentify(raw)
     except MissingExtraError:
         raise
     except Exception:  # as in the stage: never shown
         return "deid_failed"
-    kept, reason = clean(events, max_text_chars)
+    kept, reason = clean(scrubbed.events, max_text_chars)
     if reason is None:
-        shown.records.append((place, kept, counts))
+        shown.records.append((place, kept, scrubbed.counts))
     return reason
 
 

@@ -1,7 +1,11 @@
-"""A record as a source gives it: identifiers still inside. Lives in memory only, never on disk."""
+"""A record as a source gives it, identifiers still inside, and what de-identification makes of it.
+
+The first lives in memory only, never on disk.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -36,6 +40,21 @@ class Span:
     start: int
     end: int
     category: Category
+
+
+@dataclass(frozen=True)
+class Scrubbed:
+    """One encounter after de-identification.
+
+    ``typed`` holds typed placeholders (what a leak gate reads), ``events`` what is written: equal to ``typed``
+    unless surrogates are on. ``counts`` are replacements by category, ``positions`` their places in ``events``
+    (index and characters of what stands there now), without text.
+    """
+
+    typed: tuple[Event, ...]
+    events: tuple[Event, ...]
+    counts: Counter[Category]
+    positions: tuple[Span, ...]
 
 
 @dataclass(frozen=True)
