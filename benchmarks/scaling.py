@@ -12,7 +12,7 @@ from benchmarks.compare import three_runners
 from benchmarks.composed import Pool, consultation
 from benchmarks.runner import Runner, RunnerError
 from benchmarks.trials import DEFAULT
-from benchmarks.workloads import SIX, Renderer, Step, Workload, end_of
+from benchmarks.workloads import SIX, Renderer, Step, Workload, warm_of
 from iimedgpt.engine.chat import Chat
 
 N_TASKS = (1, 2, 4, 6)
@@ -86,8 +86,8 @@ def _seconds(cell: dict[str, Any] | None) -> str:
 
 
 def _workload(name: str, step: Step) -> Workload:
-    """One timed step after a short one on its own ends."""
-    return Workload(name, "sft", "scaling", tuple(map(end_of, step)), (step,), ())
+    """One timed step after one that touches as much memory and reads each record once."""
+    return Workload(name, "sft", "scaling", warm_of(step), (step,), ())
 
 
 def _six(renderer: Renderer, pool: Pool, n_tokens: int) -> Step:

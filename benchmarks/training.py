@@ -101,7 +101,7 @@ def _head() -> dict[str, Any]:
             "model": "Gemma 3 270M (embedded)",
             "adapter": f"LoRA r {RANK}, alpha {ALPHA}, all linear layers, dropout 0, the same initial values",
             "optimiser": f"AdamW, constant {LEARNING_RATE}, no warm-up, gradients clipped at {MAX_GRAD_NORM}",
-            "clock": "from the end of a warm-up step on other, short data to the end of the timed steps; in DPO "
+            "clock": "from the end of a warm-up step on another record to the end of the timed steps; in DPO "
             "the reference log-probabilities of the timed pairs are added; loading and tokenising are not",
             "memory": "peak resident memory (VmHWM) from the loaded model to the end of the run",
         },
