@@ -20,8 +20,7 @@ from iimedgpt.chain import stage_named
 from iimedgpt.config import RecordSource, RunConfig
 from iimedgpt.engine.chat import Chat
 from iimedgpt.engine.trie import TokenSequence, build_trie, shared_prefix
-from iimedgpt.instructions.build import Tally, build_instructions
-from iimedgpt.instructions.tasks import load_tasks
+from iimedgpt.instructions.build import InstructionMaker, Tally
 from iimedgpt.preferences.errors import ErrorChooser
 from iimedgpt.preferences.pairs import PairMaker
 from iimedgpt.records.raw import RawRecord
@@ -96,13 +95,13 @@ class Renderer:
             }
         )
         self.config, self.chat = config, chat
-        self.tasks = load_tasks(config.instructions.tasks)
-        self._contexts = {name: StageContext(stage_named(name), config, folder) for name in ("instructions", "pairs")}
+        self._maker = InstructionMaker(config.instructions, config.seed)
+        self._pairs = StageContext(stage_named("pairs"), config, folder)
 
     def instructions(self, record: Record) -> list[Instruction]:
         """The instructions of a record, where it gives one for every task; else none."""
-        found = list(build_instructions(self._contexts["instructions"], record, self.tasks, Tally(), 0))
-        return found if len(found) == len(self.tasks) else []
+        found = list(self._maker.instructions(record, 0, Tally(), []))
+        return found if len(found) == len(self._maker.tasks) else []
 
     def sft(self, records: Iterator[Record]) -> Iterator[Step]:
         """One record a step: an answer for every task."""
@@ -114,7 +113,7 @@ class Renderer:
     def pairs(self, records: Sequence[Record], n_per_record: int) -> Iterator[Step]:
         """One record a step: pairs with a rule-made error, so many a record, tasks by turns."""
         conversations = [_conversation(item) for record in records for item in self.instructions(record)]
-        maker = PairMaker(self._contexts["pairs"], conversations, ErrorChooser("benchmark"), 2)
+        maker = PairMaker(self._pairs, conversations, ErrorChooser("benchmark"), 2)
         by_record: dict[str, list[Step]] = {}
         for item in conversations:
             made = by_record.setdefault(str(item.record_id), [])

@@ -6,6 +6,7 @@ An app beside the command line. Heavy imports happen inside the stage that needs
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +23,23 @@ def stages() -> tuple[Stage, ...]:
     """All stages in the order in which they run."""
     return (
         Stage("records", ("records",), (), _records, _records_inputs),
-        Stage("instructions", ("instructions",), ("records",), _instructions, _instructions_inputs),
-        Stage("mixture", ("mixture",), ("records", "instructions"), _mixture, _mixture_inputs),
-        Stage("sft", ("model", "sft"), ("mixture",), _sft, _model_inputs, is_collective=True),
-        Stage("sample", ("model", "sample"), ("mixture", "sft"), _sample, _model_inputs),
-        Stage("pairs", ("pairs",), ("mixture", "sample"), _pairs, _pairs_inputs),
-        Stage("dpo", ("model", "dpo"), ("pairs", "sft"), _dpo, _model_inputs, is_collective=True),
-        Stage("evaluate", ("model", "evaluate"), ("mixture", "pairs", "sft", "dpo"), _evaluate, _model_inputs),
-        Stage(
+        _made("instructions", ("instructions",), ("records",), _instructions, _instructions_inputs),
+        _made("mixture", ("mixture",), ("records", "instructions"), _mixture, _mixture_inputs),
+        _made("sft", ("model", "sft"), ("mixture",), _sft, _model_inputs, is_collective=True),
+        _made("sample", ("model", "sample"), ("mixture", "sft"), _sample, _model_inputs),
+        _made("pairs", ("pairs",), ("mixture", "sample"), _pairs, _pairs_inputs),
+        _made("dpo", ("model", "dpo"), ("pairs", "sft"), _dpo, _model_inputs, is_collective=True),
+        _made("evaluate", ("model", "evaluate"), ("mixture", "pairs", "sft", "dpo"), _evaluate, _model_inputs),
+        _made(
             "report",
             ("name", "report"),
             ("records", "instructions", "mixture", "sft", "sample", "pairs", "dpo", "evaluate"),
             _report,
         ),
     )
+
+
+_made = partial(Stage, is_gated=True)  # a stage that is made from records
 
 
 def stage_named(name: str) -> Stage:

@@ -121,6 +121,21 @@ class RecordsConfig(Section):
     max_text_chars: int = Field(
         default=20_000, gt=0, description="longest text of one event, in characters; longer ones drop the row"
     )
+    max_seconds: float = Field(
+        default=5.0, gt=0.0, description="longest de-identification of one record, in seconds; then it is dropped"
+    )
+    max_leak_frac: Fraction = Field(
+        default=0.01,
+        description="the leak gate fails when a larger share of records held identifiers after de-identification "
+        "(such records are dropped in any case)",
+    )
+    accept_leaks: str = Field(
+        default="", description="the run's own name, to go on with records that have not passed the leak gate"
+    )
+    allow_english: bool = Field(
+        default=False,
+        description="read English records, of which de-identification misses more than of Chinese ones",
+    )
 
 
 class InstructionsConfig(Section):
@@ -338,6 +353,7 @@ class RunConfig(Section):
     seed: int = Field(default=0, ge=0, description="seed of everything random")
     runs_dir: str = Field(default="runs", description="folder that holds the runs")
     data_dir: str = Field(default=".", description="folder that relative data paths start from (--data)")
+    workers: int = Field(default=0, ge=0, description="processes that work through records; 0 is one a core")
     records: RecordsConfig = RecordsConfig()
     instructions: InstructionsConfig = InstructionsConfig()
     mixture: MixtureConfig = MixtureConfig()

@@ -6,7 +6,8 @@
     ├── MissingExtraError (4)   an optional dependency is not installed
     ├── StageNotReadyError (5)  another verb has to run first
     ├── GenerationError (6)     a model could not answer
-    └── TrainingError (7)       training stopped; the last good checkpoint is kept
+    ├── TrainingError (7)       training stopped; the last good checkpoint is kept
+    └── LeakGateError (8)       identifiers may be left in the records: nothing is made from them
 
 Beside the tree, ``Interrupted`` (128 + signal): a person or the system asked the run to stop.
 
@@ -94,6 +95,12 @@ class TrainingError(IIMedGPTError):
     """Training stopped; names the step and what is kept."""
 
     exit_code = 7
+
+
+class LeakGateError(IIMedGPTError):
+    """The records have not passed the leak gate; names the reasons and the way to accept them."""
+
+    exit_code = 8
 
 
 class Interrupted(KeyboardInterrupt):

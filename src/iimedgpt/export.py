@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from iimedgpt import chain, io
+from iimedgpt import chain, gate, io
 from iimedgpt.config import RunConfig
 from iimedgpt.errors import ConfigError, StageNotReadyError
 from iimedgpt.report.card import write_card
@@ -138,8 +138,10 @@ def export(config: RunConfig, format_name: FormatName, folder: Path) -> dict[str
     Raises:
         StageNotReadyError: the mixture is not complete, or is not of this configuration.
         ConfigError: the folder is the run's own, or one of its stages'.
+        LeakGateError: the records have not passed the leak gate.
     """
     _check_folder(config, folder)
+    gate.check(config)
     if not is_complete(chain.stage_named("mixture"), config):
         raise StageNotReadyError("export", "mixture")
     has_pairs = is_complete(chain.stage_named("pairs"), config)

@@ -100,6 +100,12 @@ def read_text(path: Path, encoding: str = "utf-8-sig") -> str:
         raise DataError(f"byte {error.start} is not {encoding}", path=path, expected=f"{encoding} text") from None
 
 
+def json_line(row: BaseModel | dict[str, Any]) -> str:
+    """One line of JSON, without what a model has by default."""
+    value = row.model_dump(mode="json", exclude_defaults=True) if isinstance(row, BaseModel) else row
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
 class JsonlWriter:
     """Writes models as JSON lines to a hidden file that takes its name only when all went well.
 
@@ -117,8 +123,11 @@ class JsonlWriter:
         return self
 
     def write(self, row: BaseModel | dict[str, Any]) -> None:
-        value = row.model_dump(mode="json", exclude_defaults=True) if isinstance(row, BaseModel) else row
-        self._out.write(json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n")
+        self.write_line(json_line(row))
+
+    def write_line(self, line: str) -> None:
+        """A row that ``json_line`` has made already."""
+        self._out.write(line + "\n")
         self.n_rows += 1
 
     def __exit__(
@@ -141,6 +150,15 @@ def write_jsonl(path: Path, rows: Iterable[BaseModel | dict[str, Any]]) -> int:
         for row in rows:
             writer.write(row)
     return writer.n_rows
+
+
+def append_lines(path: Path, lines: Iterable[str]) -> None:
+    """Lines at the end of a file, which is made where it is not there; on disk when this returns."""
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    with os.fdopen(handle, "a", encoding="utf-8") as out:
+        out.writelines(f"{line}\n" for line in lines)
+        out.flush()
+        os.fsync(out.fileno())
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from iimedgpt import __version__, io
+from iimedgpt import __version__, gate, io
 from iimedgpt.config import RunConfig
 from iimedgpt.errors import DataError, IIMedGPTError, StageNotReadyError
 from iimedgpt.manifest import MANIFEST, Manifest, git_commit, read_manifest, versions
@@ -34,6 +34,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 DROPPED = "dropped.jsonl"
 LOCK = ".lock"
+MAX_HELD_ROWS = 50_000  # dropped rows held in memory before they are written
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Stage:
     run: Callable[[StageContext], None]
     inputs: Callable[[RunConfig], dict[str, Path]] = lambda _: {}  # files from outside the run
     is_collective: bool = False  # all processes of a launch work on it together (training)
+    is_gated: bool = False  # made from records: refuses those that have not passed the leak gate
 
 
 @dataclass
@@ -74,7 +76,7 @@ class StageContext:
     n_dropped: Counter[str] = field(default_factory=Counter)
     facts: dict[str, Any] = field(default_factory=dict)
     device: str = "cpu"
-    dropped: list[dict[str, str]] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)  # lines of `dropped.jsonl` not yet on disk
     scratch: Path | None = None  # where the outputs of all processes but the first go, to be thrown away
 
     def input(self, stage: str, file: str) -> Path:
@@ -106,7 +108,18 @@ class StageContext:
     def drop(self, item_id: str, reason: str) -> None:
         """Count one row that did not, with its reason; never with its text."""
         self.n_dropped[reason] += 1
-        self.dropped.append({"id": item_id, "reason": reason})
+        self.dropped.append(io.json_line({"id": item_id, "reason": reason}))
+        if len(self.dropped) >= MAX_HELD_ROWS:
+            self._spill()
+
+    def _spill(self) -> None:
+        io.append_lines(self.directory / f".{DROPPED}", self.dropped)
+        self.dropped.clear()
+
+    def write_dropped(self) -> None:
+        """``dropped.jsonl``: of millions of rows most are on disk already, under a hidden name."""
+        self._spill()
+        os.replace(self.directory / f".{DROPPED}", self.directory / DROPPED)
 
     def check_drops(self, max_drop_frac: float) -> None:
         """Fail where too large a share was dropped, or nothing is left.
@@ -184,12 +197,13 @@ def execute(
 
     Raises:
         StageNotReadyError, DataError: an input is not there.
+        LeakGateError: it is made from records that have not passed the leak gate.
         IIMedGPTError: whatever the stage raises; nothing of it then counts as done.
     """
     done = processes.from_first(lambda: None if is_forced else _complete(stage, config))
     if done is not None:
         return done, False
-    key, inputs = processes.from_first(lambda: plan(stage, config))
+    key, inputs = processes.from_first(lambda: _admit(stage, config))
     if not stage.is_collective:
         return processes.from_first(lambda: _make(stage, config, key, inputs, is_forced)), True
     # An error must not wait for the others here: they may be waiting for this process inside the stage.
@@ -202,6 +216,14 @@ def execute(
     return processes.from_first(lambda: manifest), True
 
 
+def _admit(stage: Stage, config: RunConfig) -> tuple[str, dict[str, str]]:
+    """The plan of a stage that may run."""
+    planned = plan(stage, config)
+    if stage.is_gated:
+        gate.check(config)
+    return planned
+
+
 def _complete(stage: Stage, config: RunConfig) -> Manifest | None:
     return read_manifest(config.run_dir / stage.name) if is_complete(stage, config) else None
 
@@ -210,11 +232,12 @@ def _make(stage: Stage, config: RunConfig, key: str, inputs: dict[str, str], is_
     directory = io.make_private_dir(config.run_dir / stage.name)
     with locked(directory, stage.name):
         _drop_stale(directory, key, {**_leaves(config_of(stage, config)), **inputs}, is_forced)
-        (directory / MANIFEST).unlink(missing_ok=True)
+        for name in (MANIFEST, f".{DROPPED}"):
+            (directory / name).unlink(missing_ok=True)
         context = StageContext(stage, config, directory)
         started = time.time()
         stage.run(context)
-        io.write_jsonl(directory / DROPPED, context.dropped)
+        context.write_dropped()
         manifest = Manifest(
             stage=stage.name,
             key=key,

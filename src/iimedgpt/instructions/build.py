@@ -7,9 +7,9 @@ tasks of a record begin alike; a share of the prompts puts the instruction first
 from __future__ import annotations
 
 import random
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from iimedgpt.instructions.timeline import Trunk, build_trunk, render, visible
 from iimedgpt.run import StageContext
 from iimedgpt.text import content_id
 from iimedgpt.types import Event, EventKind, Instruction, Language, Message, Record
+from iimedgpt.workers import map_ordered
 
 SYSTEM: dict[Language, str] = {
     "zh": "你是临床文书助手，服务于医务人员。只依据所给病历作答，不编造；回答供专业人员参考，不能代替医生判断。",
@@ -29,58 +30,122 @@ SYSTEM: dict[Language, str] = {
 }
 
 
-@dataclass
 class Tally:
-    """What the stage counts beside kept and dropped rows."""
+    """What the stage counts beside kept and dropped rows: sums by name, which parts of the work add up to."""
 
-    n_records: int = 0
-    n_truncated: int = 0
-    n_masked_referrals: int = 0
-    n_future_sentences_removed: int = 0
-    n_invented_clauses_removed: int = 0
-    n_turns_cut: Counter[str] = field(default_factory=Counter)
-    n_stated: Counter[str] = field(default_factory=Counter)
-    n_without_diagnosis: Counter[str] = field(default_factory=Counter)
-    per_task: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    dropped: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    facts_before: dict[str, list[dict[str, int]]] = field(default_factory=lambda: defaultdict(list))
-    facts_after: dict[str, list[dict[str, int]]] = field(default_factory=lambda: defaultdict(list))
+    def __init__(self, counts: Counter[tuple[str, ...]] | None = None) -> None:
+        self.counts: Counter[tuple[str, ...]] = Counter() if counts is None else counts
+
+    def add(self, *name: str, n: int = 1) -> None:
+        self.counts[name] += n
+
+    def add_facts(self, when: str, task: str, missing: dict[str, list[str]]) -> None:
+        """The facts of one target that its visible record lacks, ``before`` or ``after`` the bound."""
+        self.add(when, task, "targets")
+        self.add(when, task, "any", n=any(missing.values()))
+        for kind, found in missing.items():
+            self.add(when, task, kind, n=len(found))
 
     def facts(self, tasks: Sequence[Task]) -> dict[str, Any]:
         """JSON-able facts for the manifest and the report."""
-        per_source: Counter[str] = Counter()
-        for sources in self.per_task.values():
-            per_source.update(sources)
         names = [task.name for task in tasks]
+        per_task = {name: self._under("per_task", name) for name in names}
+        per_source: Counter[str] = Counter()
+        for sources in per_task.values():
+            per_source.update(sources)
         return {
-            "per_task": {name: dict(sorted(self.per_task[name].items())) for name in names},
+            "per_task": per_task,
             "per_source": dict(sorted(per_source.items())),
-            "dropped": {name: dict(sorted(self.dropped[name].items())) for name in names},
+            "dropped": {name: self._under("dropped", name) for name in names},
             "unsupported_rate": {
-                name: {"before": _rates(self.facts_before[name]), "after": _rates(self.facts_after[name])}
-                for name in names
+                name: {when: self._rates(when, name) for when in ("before", "after")} for name in names
             },
-            "n_stated": {name: self.n_stated[name] for name in names},
-            "n_without_diagnosis": dict(sorted(self.n_without_diagnosis.items())),
-            "n_turns_cut": dict(sorted(self.n_turns_cut.items())),
-            "n_future_sentences_removed": self.n_future_sentences_removed,
-            "n_invented_clauses_removed": self.n_invented_clauses_removed,
-            "n_masked_referrals": self.n_masked_referrals,
-            "truncated_frac": round(self.n_truncated / max(self.n_records, 1), 4),
+            "n_stated": {name: self.counts["n_stated", name] for name in names},
+            "n_without_diagnosis": self._under("n_without_diagnosis"),
+            "n_turns_cut": self._under("n_turns_cut"),
+            **{name: self.counts[name,] for name in SUMS},
+            "truncated_frac": round(self.counts["n_truncated",] / max(self.counts["n_records",], 1), 4),
         }
 
+    def _under(self, *name: str) -> dict[str, int]:
+        found = {key[-1]: n for key, n in self.counts.items() if key[:-1] == name}
+        return dict(sorted(found.items()))
 
-def _rates(counts: Sequence[dict[str, int]]) -> dict[str, float]:
-    """Share of targets with a fact that the visible record lacks, and such facts per target."""
-    n = len(counts)
-    rates = {
-        "n_targets": float(n),
-        "targets_frac": sum(any(c.values()) for c in counts) / max(n, 1),
-        "facts_per_target": sum(sum(c.values()) for c in counts) / max(n, 1),
-    }
-    for kind in clinical.FACT_KINDS:
-        rates[f"{kind}_per_target"] = sum(c.get(kind, 0) for c in counts) / max(n, 1)
-    return {name: round(value, 4) for name, value in rates.items()}
+    def _rates(self, when: str, task: str) -> dict[str, float]:
+        """Share of targets with a fact that the visible record lacks, and such facts per target."""
+        found = self._under(when, task)
+        n, kinds = found.get("targets", 0), {kind: found.get(kind, 0) for kind in clinical.FACT_KINDS}
+        rates = {
+            "n_targets": float(n),
+            "targets_frac": found.get("any", 0) / max(n, 1),
+            "facts_per_target": sum(kinds.values()) / max(n, 1),
+            **{f"{kind}_per_target": count / max(n, 1) for kind, count in kinds.items()},
+        }
+        return {name: round(value, 4) for name, value in rates.items()}
+
+
+SUMS = ("n_future_sentences_removed", "n_invented_clauses_removed", "n_masked_referrals")
+
+
+@dataclass
+class Made:
+    """What came of one record: lines of JSON, (id, reason) of what was dropped, and counts."""
+
+    lines: list[str]
+    dropped: list[tuple[str, str]]
+    counts: Counter[tuple[str, ...]]
+
+
+class InstructionMaker:
+    """(number of the record, its line of JSON) to what is made of it; sent to worker processes."""
+
+    def __init__(self, config: InstructionsConfig, seed: int) -> None:
+        self.config, self.seed = config, seed
+        self.tasks = load_tasks(config.tasks, config.tasks_dir)
+
+    def __call__(self, numbered: tuple[int, str]) -> Made:
+        ordinal, line = numbered
+        tally, dropped = Tally(), list[tuple[str, str]]()
+        record = Record.model_validate_json(line)
+        rows = self.instructions(record, ordinal, tally, dropped)
+        return Made([io.json_line(row) for row in rows], dropped, tally.counts)
+
+    def instructions(
+        self, record: Record, ordinal: int, tally: Tally, dropped: list[tuple[str, str]]
+    ) -> Iterator[Instruction]:
+        """The instructions of one record, in the order of the tasks; the others are dropped and counted."""
+        config, tasks = self.config, self.tasks
+        targets = {task.name: build_target(record, task) for task in tasks}
+        asked = [task for task in tasks if targets[task.name].reason is None]
+        trunk, n_turns_cut = fit_trunk(build_trunk(record), asked, config.max_record_chars)
+        tally.add("n_records")
+        tally.add("n_truncated", n=n_turns_cut > 0)
+        tally.add("n_masked_referrals", n=trunk.n_masked)
+        for kind, n in trunk.n_cut.items():
+            tally.add("n_turns_cut", kind, n=n)
+        is_too_long = _longest(trunk, asked) > config.max_record_chars
+        disease = _disease(record)
+        for task in tasks:
+            target, events = targets[task.name], visible(trunk, task)
+            tally.add("n_future_sentences_removed", n=target.n_removed)
+            shown = render(events, record.language)
+            reason = "record_too_long" if is_too_long else _refusal(target, events, task, config)
+            if reason is None:
+                target, missing = _check(target, shown, task, tally)
+                is_empty = len(target.text) < config.min_response_chars
+                reason = "nothing_supported" if is_empty else _weigh(missing, task, config, tally)
+            if reason is not None:
+                dropped.append((f"{record.record_id}/{task.name}", reason))
+                tally.add("dropped", task.name, reason)
+                continue
+            rng = random.Random(f"{self.seed}:{ordinal}:{task.name}")
+            instruction = _instruction(record, task, target, shown, tuple(missing), disease, rng, config)
+            tally.add("per_task", task.name, record.source)
+            tally.add("n_stated", task.name, n=instruction.is_stated)
+            if EventKind.INITIAL_DIAGNOSIS in task.sees:
+                kinds = {event.kind for event in events}
+                tally.add("n_without_diagnosis", task.name, n=EventKind.INITIAL_DIAGNOSIS not in kinds)
+            yield instruction
 
 
 def inputs(config: RunConfig) -> dict[str, Path]:
@@ -97,53 +162,19 @@ def run(ctx: StageContext) -> None:
         DataError: nothing left, or more dropped than ``max_drop_frac``.
     """
     config = ctx.config.instructions
-    tasks = load_tasks(config.tasks, config.tasks_dir)
-    tally = Tally()
-    records = ctx.read("records", "records.jsonl", Record)
+    tasks, tally = load_tasks(config.tasks, config.tasks_dir), Tally()
+    lines = (line for _, line in io.read_lines(ctx.input("records", "records.jsonl")))
+    work = map_ordered(InstructionMaker, (config, ctx.config.seed), enumerate(lines), ctx.config.workers)
     with io.JsonlWriter(ctx.output("instructions.jsonl")) as out:
-        for ordinal, record in enumerate(progress.track(records, "instructions")):
-            for instruction in build_instructions(ctx, record, tasks, tally, ordinal):
-                out.write(instruction)
-                ctx.keep()
+        for made in progress.track(work, "instructions"):
+            for line in made.lines:
+                out.write_line(line)
+            for item_id, reason in made.dropped:
+                ctx.drop(item_id, reason)
+            ctx.keep(len(made.lines))
+            tally.counts.update(made.counts)
     ctx.facts.update(tally.facts(tasks))
     ctx.check_drops(config.max_drop_frac)
-
-
-def build_instructions(
-    ctx: StageContext, record: Record, tasks: Sequence[Task], tally: Tally, ordinal: int
-) -> Iterator[Instruction]:
-    """The instructions of one record, in the order of the tasks; the others are dropped and counted."""
-    config = ctx.config.instructions
-    targets = {task.name: build_target(record, task) for task in tasks}
-    asked = [task for task in tasks if targets[task.name].reason is None]
-    trunk, n_turns_cut = fit_trunk(build_trunk(record), asked, config.max_record_chars)
-    tally.n_records += 1
-    tally.n_masked_referrals += trunk.n_masked
-    tally.n_turns_cut.update(trunk.n_cut)
-    tally.n_truncated += n_turns_cut > 0
-    is_too_long = _longest(trunk, asked) > config.max_record_chars
-    disease = _disease(record)
-    for task in tasks:
-        target, events = targets[task.name], visible(trunk, task)
-        tally.n_future_sentences_removed += target.n_removed
-        shown = render(events, record.language)
-        reason = "record_too_long" if is_too_long else _refusal(target, events, task, config)
-        if reason is None:
-            target, missing = _check(target, shown, task, tally)
-            is_empty = len(target.text) < config.min_response_chars
-            reason = "nothing_supported" if is_empty else _weigh(missing, task, config, tally)
-        if reason is not None:
-            ctx.drop(f"{record.record_id}/{task.name}", reason)
-            tally.dropped[task.name][reason] += 1
-            continue
-        rng = random.Random(f"{ctx.config.seed}:{ordinal}:{task.name}")
-        instruction = _instruction(record, task, target, shown, tuple(missing), disease, rng, config)
-        tally.per_task[task.name][record.source] += 1
-        tally.n_stated[task.name] += instruction.is_stated
-        if EventKind.INITIAL_DIAGNOSIS in task.sees:
-            kinds = {event.kind for event in events}
-            tally.n_without_diagnosis[task.name] += EventKind.INITIAL_DIAGNOSIS not in kinds
-        yield instruction
 
 
 def fit_trunk(trunk: Trunk, tasks: Sequence[Task], max_chars: int) -> tuple[Trunk, int]:
@@ -176,17 +207,13 @@ def _refusal(target: Target, events: Sequence[Event], task: Task, config: Instru
 def _check(target: Target, shown: str, task: Task, tally: Tally) -> tuple[Target, dict[str, list[str]]]:
     """(target, facts that the visible record lacks); a note is first freed of invented negations."""
     missing = clinical.unsupported(target.text, shown)
-    tally.facts_before[task.name].append(_count(missing))
+    tally.add_facts("before", task.name, missing)
     if task.how != "sections" or "negation" not in missing:
         return target, missing
     text, n_removed = without_invented_negations(target.text, shown)
-    tally.n_invented_clauses_removed += n_removed
+    tally.add("n_invented_clauses_removed", n=n_removed)
     target = replace(target, text=text)
     return target, clinical.unsupported(text, shown)
-
-
-def _count(missing: dict[str, list[str]]) -> dict[str, int]:
-    return {kind: len(facts) for kind, facts in missing.items()}
 
 
 def _weigh(missing: dict[str, list[str]], task: Task, config: InstructionsConfig, tally: Tally) -> str | None:
@@ -198,7 +225,7 @@ def _weigh(missing: dict[str, list[str]], task: Task, config: InstructionsConfig
     n_weighed += sum(not ("dose" in task.may_add and clinical.is_dose(fact)) for fact in missing.get("number", ()))
     if n_weighed > config.max_unsupported:
         return "unsupported_target"
-    tally.facts_after[task.name].append(_count(missing))
+    tally.add_facts("after", task.name, missing)
     return None
 
 

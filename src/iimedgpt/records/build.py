@@ -1,24 +1,25 @@
-"""The records stage: sources → de-identified, clean records under unguessable ids."""
+"""The records stage: sources → de-identified, clean records under unguessable ids, and a verdict on them."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from iimedgpt import io, progress
+from iimedgpt import gate, io, progress
 from iimedgpt.config import RunConfig
+from iimedgpt.errors import ConfigError
+from iimedgpt.gate import REPORT
 from iimedgpt.io import Secret
 from iimedgpt.records import forgotten
-from iimedgpt.records.clean import clean
-from iimedgpt.records.deid import Deidentifier
-from iimedgpt.records.raw import Category, RawRecord
-from iimedgpt.records.readers import Rejected, find_source_files, patient_namespace, read_source
+from iimedgpt.records.convert import Converter, Outcome, SourceRow
+from iimedgpt.records.deid_report import DeidReport
+from iimedgpt.records.raw import Category
+from iimedgpt.records.readers import Rejected, find_source_files, read_source
 from iimedgpt.run import StageContext
-from iimedgpt.types import Event, Provenance, Record
+from iimedgpt.workers import map_ordered
 
 RECORDS = "records.jsonl"
 
@@ -41,15 +42,36 @@ def inputs(config: RunConfig) -> dict[str, Path]:
 
 
 def run(ctx: StageContext) -> None:
-    """Read, de-identify, clean and write ``records.jsonl``; every row is kept or dropped with a reason.
+    """Read, de-identify, look again, clean and write ``records.jsonl``; every row is kept or dropped with a reason.
+
+    ``deid.json`` tells what was replaced and whether the records pass the leak gate.
 
     Raises:
         DataError: an input is structurally wrong, or too large a share of rows was dropped.
+        ConfigError: English records without the configuration's leave.
+        IIMedGPTError: a worker process ended.
     """
-    tally = _Tally()
-    io.write_jsonl(ctx.output(RECORDS), _Builder(ctx, Secret.load(), tally).build())
-    ctx.facts.update(tally.facts())
-    ctx.check_drops(ctx.config.records.max_drop_frac)
+    config, secret = ctx.config, Secret.load()
+    tally, report = _Tally(), DeidReport()
+    marks = forgotten.read_ledger(config)
+    rows = _rows(ctx, tally)
+    outcomes = map_ordered(Converter, (config.records, secret, tuple(marks)), rows, config.workers)
+    with io.JsonlWriter(ctx.output(RECORDS)) as out:
+        for outcome in outcomes:
+            report.add(outcome)
+            reason = outcome.reason or ("duplicate_record" if tally.has(outcome) else None)
+            if reason is not None:
+                ctx.drop(outcome.item_id, reason)
+                continue
+            tally.add(outcome)
+            out.write_line(outcome.line)
+            ctx.keep()
+    verdict = report.verdict(config.records)
+    io.write_json(ctx.output(REPORT), report.as_json(verdict, ctx.n_dropped))
+    ctx.facts.update(tally.facts() | {"leak_gate": verdict.model_dump(mode="json")})
+    if gate.is_accepted(config):
+        ctx.facts["leaks_accepted"] = True
+    ctx.check_drops(config.records.max_drop_frac)
 
 
 @dataclass
@@ -57,17 +79,24 @@ class _Tally:
     """What the stage tells about itself: counts only, never text."""
 
     records: Counter[str] = field(default_factory=Counter)
-    patients: dict[str, set[str]] = field(default_factory=dict)
+    patients: dict[str, set[int]] = field(default_factory=dict)
     events: Counter[str] = field(default_factory=Counter)
     deid: Counter[Category] = field(default_factory=Counter)
     reading: dict[str, Counter[str]] = field(default_factory=dict)
     caveats: dict[str, dict[str, None]] = field(default_factory=dict)
+    seen: set[int] = field(default_factory=set)  # ids as numbers: a million take 60 MB
 
-    def add(self, record: Record) -> None:
-        self.records[record.source] += 1
-        self.patients.setdefault(record.source, set()).add(record.patient_id)
-        self.events.update(event.kind.value for event in record.events)
-        self.caveats.setdefault(record.source, {}).update(dict.fromkeys(record.provenance.caveats))
+    def has(self, outcome: Outcome) -> bool:
+        """True where the same record was added before."""
+        return int(outcome.item_id, 16) in self.seen
+
+    def add(self, outcome: Outcome) -> None:
+        self.seen.add(int(outcome.item_id, 16))
+        self.records[outcome.source] += 1
+        self.patients.setdefault(outcome.source, set()).add(int(outcome.patient_id, 16))
+        self.events.update(outcome.kinds)
+        self.deid.update(outcome.replaced)
+        self.caveats.setdefault(outcome.source, {}).update(dict.fromkeys(outcome.caveats))
 
     def facts(self) -> dict[str, Any]:
         counted = {source: dict(sorted((+counts).items())) for source, counts in self.reading.items()}
@@ -82,84 +111,20 @@ class _Tally:
         }
 
 
-class _Builder:
-    """Rows of sources to records. Nothing of the raw text leaves it."""
-
-    def __init__(self, ctx: StageContext, secret: Secret, tally: _Tally) -> None:
-        self._ctx, self._secret, self._tally = ctx, secret, tally
-        self._deidentifier = Deidentifier(secret)
-        self._forgotten = forgotten.read_ledger(ctx.config)
-        self._seen: set[str] = set()
-
-    def build(self) -> Iterator[Record]:
-        """Records of all sources in the order of the configuration and of the rows."""
-        for source in self._ctx.config.records.sources:
-            files = find_source_files(source, self._ctx.config)
-            hashes = {name: io.sha256_file(path) for name, path in files.items()}
-            counts = self._tally.reading.setdefault(source.reader, Counter())
-            rows = read_source(source, self._ctx.config, counts)
-            for row in progress.track(rows, f"records {source.reader}", source.n_max):
-                if isinstance(row.item, Rejected):
-                    self._ctx.drop(f"{source.reader}:{row.file}:{row.item.row}", row.item.reason)
-                    continue
-                record = self._build_record(source.reader, row.file, hashes.get(row.file, ""), row.item)
-                if record is not None:
-                    self._ctx.keep()
-                    yield record
-
-    def _build_record(self, reader: str, file: str, file_sha256: str, raw: RawRecord) -> Record | None:
-        """The record, or None where it was dropped and counted."""
-        namespace = patient_namespace(reader)
-        patient_id = self._secret.id("patient", namespace, raw.patient_key)
-        if self._forgotten and (mark := forgotten.mark(self._secret, patient_id)) in self._forgotten:
-            self._ctx.drop(mark, "forgotten")
-            return None
-        record_id = self._secret.id("record", reader, raw.patient_key, raw.encounter_key)
-        events = self._clean_events(record_id, raw)
-        if events is None:
-            return None
-        record = Record(
-            record_id=record_id,
-            patient_id=patient_id,
-            encounter_id=self._secret.id("encounter", namespace, raw.patient_key, raw.encounter_key),
-            source=reader,
-            language=raw.language,
-            events=events,
-            provenance=Provenance(
-                reader=reader,
-                file=Path(file).name,
-                file_sha256=file_sha256,  # empty for the synthetic generator, which reads no file
-                row=raw.row,
-                is_synthetic=raw.is_synthetic,
-                caveats=raw.caveats,
-                license=raw.license,
-            ),
-            started=self._shifted(raw),
-            diagnosis_codes=raw.diagnosis_codes,
-        )
-        self._seen.add(record_id)
-        self._tally.add(record)
-        return record
-
-    def _shifted(self, raw: RawRecord) -> str | None:
-        """The encounter's start, moved like every date of the patient: intervals between encounters stay."""
-        if raw.started is None:
-            return None
-        days = timedelta(days=self._deidentifier.shift_days(raw.patient_key))
-        return (raw.started + days).isoformat(timespec="minutes")
-
-    def _clean_events(self, record_id: str, raw: RawRecord) -> tuple[Event, ...] | None:
-        if record_id in self._seen:
-            self._ctx.drop(record_id, "duplicate_record")
-            return None
-        try:
-            scrubbed = self._deidentifier.deidentify(raw)
-        except Exception:  # whatever a recogniser trips over, the record is quarantined, never emitted
-            self._ctx.drop(record_id, "deid_failed")
-            return None
-        events, reason = clean(scrubbed.events, self._ctx.config.records.max_text_chars)
-        if reason is not None:
-            self._ctx.drop(record_id, reason)
-            return None
-        self._tally.deid.update(scrubbed.counts)
-        return events
+def _rows(ctx: StageContext, tally: _Tally) -> Iterator[SourceRow]:
+    """Rows of all sources in the order of the configuration and of the files; rejected ones are dropped here."""
+    for source in ctx.config.records.sources:
+        files = find_source_files(source, ctx.config)
+        hashes = {name: io.sha256_file(path) for name, path in files.items()}
+        counts = tally.reading.setdefault(source.reader, Counter())
+        rows = read_source(source, ctx.config, counts)
+        for row in progress.track(rows, f"records {source.reader}", source.n_max):
+            if isinstance(row.item, Rejected):
+                ctx.drop(f"{source.reader}:{row.file}:{row.item.row}", row.item.reason)
+                continue
+            if row.item.language == "en" and not ctx.config.records.allow_english:
+                raise ConfigError(
+                    f"records.sources: '{source.reader}' holds English records, whose de-identification misses more",
+                    hint="docs/records.md has what was measured; records.allow_english = true reads them",
+                )
+            yield SourceRow(source.reader, row.file, hashes.get(row.file, ""), row.item)
