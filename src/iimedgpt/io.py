@@ -276,6 +276,10 @@ class Secret:
         """16 hex digits: an id that cannot be guessed back without the secret."""
         return self._mac(parts).hex()[:16]
 
+    def sign(self, *parts: str) -> str:
+        """64 hex digits: a signature over the parts."""
+        return self._mac(parts).hex()
+
     def number(self, *parts: str, below: int) -> int:
         """A number in [0, below) that depends on the parts and the secret only."""
         return int.from_bytes(self._mac(parts), "big") % below

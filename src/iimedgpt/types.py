@@ -160,6 +160,34 @@ class Candidate(Frozen):
     is_finished: bool  # ended by itself, not by the token limit
 
 
+Mark = Literal["unsafe", "unsupported", "wrong"]  # unsupported: says what the record does not hold
+
+
+class EditedAnswer(Frozen):
+    """An answer that a clinician wrote over another one, de-identified again."""
+
+    candidate_id: str
+    from_id: str  # the answer it was edited from
+    text: str = Field(min_length=1)
+
+
+class Ranking(Frozen):
+    """One clinician's order of the answers to one prompt.
+
+    Ids are those of ``Candidate``; the reference answer goes by its ``conversation_id``. An edited
+    answer is a candidate of its own, alone in the first tier.
+    """
+
+    ranking_id: str
+    prompt_id: str  # the conversation_id that was answered
+    annotator_id: str
+    tiers: tuple[tuple[str, ...], ...] = Field(min_length=1)  # best first; within a tier none is better
+    shown_order: tuple[str, ...]
+    marks: dict[str, tuple[Mark, ...]] = {}  # candidate id → what is wrong with it
+    edited: EditedAnswer | None = None
+    seconds: float = Field(ge=0.0)  # the page was in front
+
+
 PairSource = Literal["clinician", "judge", "reference", "rule", "import"]
 
 
