@@ -282,26 +282,19 @@ class SampleConfig(Section):
 class RankConfig(Section):
     """The page on which clinicians rank answers and compare models (`iimedgpt rank`)."""
 
-    n_answers: int = Field(
-        default=4, ge=2, le=6, description="most answers shown of one prompt, the reference included"
-    )
-    use_reference: bool = Field(default=True, description="the reference answer stands among the answers, unnamed")
+    n_answers: int = Field(default=4, ge=2, le=6, description="most answers to a prompt, the reference included")
+    use_reference: bool = Field(default=True, description="the reference answer stands among them, unnamed")
     tasks: tuple[str, ...] = Field(default=(), description="tasks to rank; empty takes all that were sampled")
     n_items: int | None = Field(default=None, gt=0, description="at most so many prompts, in the order sampled")
-    annotators_per_item: int = Field(
-        default=2, ge=1, le=20, description="clinicians who see the same prompt; agreement needs two"
-    )
+    annotators_per_item: int = Field(default=2, ge=1, le=20, description="clinicians who see the same prompt")
     compare: tuple[str, ...] = Field(
-        default=(),
-        max_length=2,
-        description="two files of answers (as candidates.jsonl), one a model, to compare blind; paths from --data",
+        default=(), description="two files of answers (as candidates.jsonl), one a model, to compare blind; from --data"
     )
     compare_items: str | None = Field(
         default=None, description="conversations answered there (JSONL); none takes the run's own test.jsonl"
     )
     database_url_env: str | None = Field(
-        default=None,
-        description="environment variable that holds a PostgreSQL URL; none keeps votes in SQLite in the run's folder",
+        default=None, description="environment variable that holds a PostgreSQL URL; none takes SQLite in the run"
     )
     session_hours: float = Field(default=12.0, gt=0.0, le=168.0, description="a login lasts so many hours")
 
