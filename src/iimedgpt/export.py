@@ -141,9 +141,9 @@ def export(config: RunConfig, format_name: FormatName, folder: Path) -> dict[str
         LeakGateError: the records have not passed the leak gate.
     """
     _check_folder(config, folder)
-    gate.check(config)
     if not is_complete(chain.stage_named("mixture"), config):
         raise StageNotReadyError("export", "mixture")
+    gate.check(config)
     has_pairs = is_complete(chain.stage_named("pairs"), config)
     _note(config, format_name, folder)  # first: a copy that was cut short is a copy too
     io.make_private_dir(folder)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from iimedgpt import io
+from iimedgpt import gate, io
 from iimedgpt.config import RunConfig
 from iimedgpt.errors import ConfigError, StageNotReadyError
 from iimedgpt.export import LAYOUTS, alpaca_prompt, dataset_info, export, read_index, swift_pair, trl_pair
@@ -122,6 +122,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
         io.write_jsonl(config.run_dir / f"mixture/{split}.jsonl", items)
     for split in ("train", "test"):
         io.write_jsonl(config.run_dir / f"pairs/{split}.jsonl", [PAIR])
+    io.write_json(config.run_dir / "records" / gate.REPORT, {"gate": {"state": "passed"}})
     monkeypatch.setattr("iimedgpt.export.is_complete", lambda stage, _: stage.name in ("mixture", "pairs"))
     return config
 

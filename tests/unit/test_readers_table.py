@@ -13,7 +13,7 @@ import pytest
 from iimedgpt.config import RecordSource
 from iimedgpt.errors import ConfigError, DataError
 from iimedgpt.records.readers.mapping import Mapping
-from tests.unit.tables import HEADER, WIDE, read, shown
+from tests.unit.tables import HEADER, WIDE, read, shown, write_xlsx
 
 ROWS = [
     {"患者编号": "1", "住院号": "A", "主诉": "咳嗽3天", "现病史": "咳嗽，\n有痰"},
@@ -66,42 +66,6 @@ def test_excel_numbers_are_ids_without_a_point_and_rows_count_from_the_sheet(tmp
     records, rejected, _ = read(tmp_path, "a.xlsx", {"patient": "患者编号", "sections": {"主诉": "chief_complaint"}})
     assert [record.patient_key for record in records] == ["10001"]
     assert rejected == [("a.xlsx", 4, "no_patient_id")]
-
-
-def write_xlsx(path: Path, rows: list[list[Any]]) -> None:
-    """The smallest workbook that is one: two parts and inline strings."""
-    pytest.importorskip("python_calamine")
-    import zipfile
-    from xml.sax.saxutils import escape
-
-    def cell(value: Any, row: int, column: int) -> str:
-        place = f"{chr(64 + column)}{row}"
-        if isinstance(value, str):
-            return f'<c r="{place}" t="inlineStr"><is><t>{escape(value)}</t></is></c>' if value else ""
-        return f'<c r="{place}"><v>{value}</v></c>'
-
-    lines = "".join(
-        f'<row r="{number}">' + "".join(cell(value, number, place) for place, value in enumerate(row, 1)) + "</row>"
-        for number, row in enumerate(rows, 1)
-    )
-    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
-    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
-    package = "http://schemas.openxmlformats.org/package/2006"
-    parts = {
-        "[Content_Types].xml": f'<Types xmlns="{package}/content-types">'
-        '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
-        '<Default Extension="xml" ContentType="application/xml"/></Types>',
-        "_rels/.rels": f'<Relationships xmlns="{package}/relationships">'
-        f'<Relationship Id="r1" Type="{office}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
-        "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{office}">'
-        '<sheets><sheet name="s" sheetId="1" r:id="r1"/></sheets></workbook>',
-        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{package}/relationships">'
-        f'<Relationship Id="r1" Type="{office}/worksheet" Target="worksheets/sheet1.xml"/></Relationships>',
-        "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{main}"><sheetData>{lines}</sheetData></worksheet>',
-    }
-    with zipfile.ZipFile(path, "w") as book:
-        for name, text in parts.items():
-            book.writestr(name, '<?xml version="1.0" encoding="UTF-8"?>' + text)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])

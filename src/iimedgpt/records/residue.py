@@ -83,11 +83,15 @@ def _shapes(text: str) -> Iterator[Category]:
         yield from (category for _ in pattern.finditer(text))
     joined = _BETWEEN_DIGITS.sub("", text)
     if joined != text:
-        yield from ("id_card" for match in _ID_18.finditer(joined) if _has_checksum(match.group()))
+        for match in _ID_18.finditer(joined):
+            if _has_checksum(match.group()):
+                yield "id_card"
     for run in _NUMERAL_RUN.finditer(text):
         digits = run.group().translate(_NUMERALS)
-        if _ID_18.match(digits) or _MOBILE.match(digits):
-            yield "phone" if len(digits) < 15 else "id_card"
+        if _ID_18.match(digits):
+            yield "id_card"
+        elif _MOBILE.match(digits):
+            yield "phone"
 
 
 def _has_checksum(number: str) -> bool:
