@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
+from collections.abc import Iterable, Iterator, Mapping, Set
+from functools import cache, lru_cache
 from importlib import resources
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from iimedgpt.quantities import DOSE_UNITS, plain, quantities, split_unit, without_numbering
 from iimedgpt.text import fold, unique
@@ -265,20 +265,29 @@ def unsupported(answer: str, visible: str) -> dict[FactKind, list[str]]:
     A number counts as held where value and unit agree, or one of them has no unit. A negation
     counts as held where the visible text negates the finding, also as question and "no".
     """
-    held_numbers = set(quantities(visible, is_lenient=True))
-    values = {split_unit(fact)[0]: set[str]() for fact in held_numbers}
-    for fact in held_numbers:
-        value, unit = split_unit(fact)
-        values[value].add(unit)
-    held_drugs = set(drugs(visible))
-    scope = fold("\n".join(_negated_scopes(visible)))
-    lay = _terms()["lay"]
+    held, lay = _held(visible), _terms()["lay"]
     missing = {
-        "number": [fact for fact in numbers(answer) if not _is_held(fact, values)],
-        "drug": [name for name in drugs(answer) if name not in held_drugs],
-        "negation": [finding for finding in negations(answer) if not _is_negated(finding, scope, lay)],
+        "number": [fact for fact in numbers(answer) if not _is_held(fact, held.units)],
+        "drug": [name for name in drugs(answer) if name not in held.drugs],
+        "negation": [finding for finding in negations(answer) if not _is_negated(finding, held.negated, lay)],
     }
     return {kind: facts for kind, facts in missing.items() if facts}
+
+
+class _Held(NamedTuple):
+    """What a visible text supports."""
+
+    units: Mapping[str, Set[str]]  # of each value
+    drugs: Set[str]
+    negated: str
+
+
+@lru_cache(16)  # of one record: an answer and each of its clauses are held against the same text
+def _held(visible: str) -> _Held:
+    units: dict[str, set[str]] = {}
+    for value, unit in map(split_unit, set(quantities(visible, is_lenient=True))):
+        units.setdefault(value, set()).add(unit)
+    return _Held(units, frozenset(drugs(visible)), fold("\n".join(_negated_scopes(visible))))
 
 
 def is_dose(fact: str) -> bool:
@@ -286,7 +295,7 @@ def is_dose(fact: str) -> bool:
     return split_unit(fact)[1] in DOSE_UNITS
 
 
-def _is_held(fact: str, values: Mapping[str, set[str]]) -> bool:
+def _is_held(fact: str, values: Mapping[str, Set[str]]) -> bool:
     value, unit = split_unit(fact)
     units = values.get(value)
     return units is not None and (not unit or unit in units or "" in units)

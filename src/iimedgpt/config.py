@@ -121,6 +121,16 @@ class RecordsConfig(Section):
     max_text_chars: int = Field(
         default=20_000, gt=0, description="longest text of one event, in characters; longer ones drop the row"
     )
+    engine: Literal["local", "ray"] = Field(
+        default="local",
+        exclude=True,  # who does the work does not decide the result
+        description="who works through records and instructions: processes of this machine, or a Ray cluster",
+    )
+    ray_address: str | None = Field(
+        default=None,
+        exclude=True,
+        description="address of a running Ray cluster, 'host:6379'; none starts one on this machine, on loopback",
+    )
     max_seconds: float = Field(
         default=5.0, gt=0.0, description="longest de-identification of one record, in seconds; then it is dropped"
     )

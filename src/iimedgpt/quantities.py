@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from decimal import Decimal
+from functools import lru_cache
 
+_N_CACHED = 512  # texts of a few records: every task asks for the same ones
 # one name: its spellings; "" holds a unit that goes without saying
 _SPELLINGS = {
     "": "mmhg kpa",
@@ -80,6 +82,7 @@ _ONES = {word: n for n, word in enumerate(_ONES_WORDS.split(), start=1)}
 _EN_NUMBER = re.compile(rf"\b(?:({'|'.join(_TENS)})(?:[- ]({'|'.join(_ONES)}))?|({'|'.join(_ONES)}))\b")
 
 
+@lru_cache(_N_CACHED)
 def plain(text: str) -> str:
     """One spelling for the same signs: NFKC, ⁹ as ``^9``, × as x, circled numbers as line breaks."""
     text = _CIRCLED.sub("\n", text)
@@ -105,7 +108,8 @@ def without_numbering(text: str, mark: str = "\n") -> str:
     return _NUMBERING.sub(replace, plain(text))
 
 
-def quantities(text: str, *, is_lenient: bool = False) -> list[str]:
+@lru_cache(_N_CACHED)
+def quantities(text: str, *, is_lenient: bool = False) -> tuple[str, ...]:
     """Values with units in order of appearance, repeats kept: "13.2mmol/l", "120/80", "3天", "10.88e9".
 
     A digit that is part of a name (CA125, B12, 2型, L4) is no quantity. ``is_lenient`` also takes
@@ -121,7 +125,7 @@ def quantities(text: str, *, is_lenient: bool = False) -> list[str]:
             found.append(fact)
             if is_lenient and "/" in fact:  # a pair supports its halves
                 found += [part for part in fact.split("/") if part[:1].isdigit()]
-    return found
+    return tuple(found)
 
 
 def split_unit(fact: str) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from iimedgpt.instructions.timeline import Trunk, build_trunk, render, visible
 from iimedgpt.run import StageContext
 from iimedgpt.text import content_id
 from iimedgpt.types import Event, EventKind, Instruction, Language, Message, Record
-from iimedgpt.workers import map_ordered
+from iimedgpt.workers import Workforce, map_ordered
 
 SYSTEM: dict[Language, str] = {
     "zh": "你是临床文书助手，服务于医务人员。只依据所给病历作答，不编造；回答供专业人员参考，不能代替医生判断。",
@@ -164,7 +164,8 @@ def run(ctx: StageContext) -> None:
     config = ctx.config.instructions
     tasks, tally = load_tasks(config.tasks, config.tasks_dir), Tally()
     lines = (line for _, line in io.read_lines(ctx.input("records", "records.jsonl")))
-    work = map_ordered(InstructionMaker, (config, ctx.config.seed), enumerate(lines), ctx.config.workers)
+    crew = Workforce.of(ctx.config, ctx.directory)
+    work = map_ordered(InstructionMaker, (config, ctx.config.seed), enumerate(lines), crew)
     with io.JsonlWriter(ctx.output("instructions.jsonl")) as out:
         for made in progress.track(work, "instructions"):
             for line in made.lines:

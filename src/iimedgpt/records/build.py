@@ -19,7 +19,7 @@ from iimedgpt.records.deid_report import DeidReport
 from iimedgpt.records.raw import Category
 from iimedgpt.records.readers import Rejected, find_source_files, read_source
 from iimedgpt.run import StageContext
-from iimedgpt.workers import map_ordered
+from iimedgpt.workers import Workforce, map_ordered
 
 RECORDS = "records.jsonl"
 
@@ -55,7 +55,7 @@ def run(ctx: StageContext) -> None:
     tally, report = _Tally(), DeidReport()
     marks = forgotten.read_ledger(config)
     rows = _rows(ctx, tally)
-    outcomes = map_ordered(Converter, (config.records, secret, tuple(marks)), rows, config.workers)
+    outcomes = map_ordered(Converter, (config.records, secret, tuple(marks)), rows, Workforce.of(config, ctx.directory))
     with io.JsonlWriter(ctx.output(RECORDS)) as out:
         for outcome in outcomes:
             report.add(outcome)

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from random import Random
-from types import MappingProxyType
 from typing import Literal, TypeVar
 
 from iimedgpt.records.raw import Category
@@ -94,7 +93,7 @@ class Person:
         }
         if self.employer:
             fields["employer"] = (self.employer,)
-        return MappingProxyType(fields)
+        return fields
 
 
 def pick(items: Sequence[T], rng: Random) -> T:

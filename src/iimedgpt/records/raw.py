@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import MappingProxyType
 from typing import Literal
 
 from iimedgpt.types import Event, Language
@@ -71,7 +70,7 @@ class RawRecord:
     row: int
     language: Language
     events: tuple[Event, ...]
-    identifiers: Mapping[Category, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    identifiers: Mapping[Category, tuple[str, ...]] = field(default_factory=dict)
     spans: tuple[Span, ...] = ()
     caveats: tuple[str, ...] = ()
     license: str = "unstated"
