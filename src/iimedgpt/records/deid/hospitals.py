@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from iimedgpt.records.recognisers import CJK, Found
+from iimedgpt.records.deid.found import Found
+from iimedgpt.records.deid.words import CJK
 
 _SUFFIX = re.compile(
-    "医院|卫生院|卫生所|卫生室|门诊部|诊所|医疗中心|医学中心|卫生服务中心|卫生服务站|保健院|防治院|疗养院|体检中心|急救中心"
+    "医院|卫生院|卫生所|卫生室|门诊部|诊所|医疗中心|医学中心|卫生服务中心|卫生服务站|保健院|防治院|疗养院|体检中心|急救中心|"
+    "康复中心|透析中心|妇幼保健|疾控中心|疾病预防控制中心|血液中心|中心血站|血站|医学院附院|养护院|护理院|妇幼"
 )
 _MAX_NAME = 24
 _RUN = re.compile(rf"(?:[{CJK}]|第[0-9]{{1,3}}){{1,{_MAX_NAME}}}$|(?<![0-9])[0-9]{{3}}$")
@@ -63,3 +65,19 @@ def _is_name(name: str) -> bool:
         return True
     rest = _GENERIC.sub("", name)
     return len(re.sub(rf"[^{CJK}]", "", rest)) >= 2
+
+
+_SHORT = re.compile(
+    rf"(?:(?<![{CJK}])|(?<=[在于到至去从由往来赴经]))([{CJK}]{{2,4}}?(?:附[一二三四五六属]院?|[一二三四五六七八九]院|[一二三四五六七八九]附院|医大[一二三四]院?|[一二三四]附院|附院|中心院|省院|中医院|人民院|肿瘤院|儿院|妇院|总院|分院))(?![长内外校前后中线区落])"
+)
+
+
+def find_short_hospitals(text: str) -> Iterator[Found]:
+    """市二院, 医大一院, 浙一附院."""
+    for match in _SHORT.finditer(text):
+        if not re.search(
+            "我院|外院|本院|[于在到转往赴]|出院|入院|住院|转院|来院|两院|几院|同院|各院|该院|医院", match.group(1)
+        ):
+            yield Found(*match.span(1), "hospital")
+    for match in re.finditer(rf"(?<=[在于到至去从由往赴经])[省市县区][一二三四五六七八九]院(?![内外长])", text):
+        yield Found(*match.span(), "hospital")

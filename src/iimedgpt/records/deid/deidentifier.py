@@ -1,0 +1,187 @@
+"""De-identification: typed placeholders or surrogates for identifiers, dates shifted per patient.
+
+What is found: the patient's own dictionary (the source's structured fields), numbers, dates, names, hospitals,
+places; then once more every full name found, in all of the record's text. What overlaps is joined and the longest
+finding names it, so that no piece of an identifier is left at an edge.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from iimedgpt.io import Secret
+from iimedgpt.records.deid.dates import DateShifter, find_dates
+from iimedgpt.records.deid.dictionary import Pattern, compile_dictionary, compile_value, name_parts
+from iimedgpt.records.deid.english import find_english
+from iimedgpt.records.deid.hospitals import find_hospitals, find_short_hospitals
+from iimedgpt.records.deid.names import find_names
+from iimedgpt.records.deid.numbers import find_numbers, half_width
+from iimedgpt.records.deid.places import find_places
+from iimedgpt.records.deid.words import NOT_NAMES
+from iimedgpt.records.raw import Category, RawRecord, Scrubbed, Span
+from iimedgpt.text import normalise
+from iimedgpt.types import Event, Language
+
+MIN_SHIFT_DAYS, MAX_SHIFT_DAYS = 32, 364  # a month alone moves in any case, no day comes back to itself
+
+PLACEHOLDERS: Mapping[Language, Mapping[Category, str]] = {
+    "zh": {
+        "name": "[姓名]",
+        "id_card": "[证件号]",
+        "passport": "[证件号]",
+        "phone": "[电话]",
+        "email": "[邮箱]",
+        "account": "[账号]",
+        "address": "[地址]",
+        "hospital": "[医院]",
+        "medical_number": "[编号]",
+        "date": "[日期]",
+        "age": "90岁以上",
+        "employer": "[单位]",
+        "plate": "[车牌]",
+        "bank_card": "[银行卡]",
+    },
+    "en": {
+        "name": "[NAME]",
+        "id_card": "[ID]",
+        "passport": "[ID]",
+        "phone": "[PHONE]",
+        "email": "[EMAIL]",
+        "account": "[ACCOUNT]",
+        "address": "[ADDRESS]",
+        "hospital": "[HOSPITAL]",
+        "medical_number": "[NUMBER]",
+        "date": "[DATE]",
+        "age": "90-plus",
+        "employer": "[EMPLOYER]",
+        "plate": "[PLATE]",
+        "bank_card": "[BANK CARD]",
+    },
+}
+
+
+@dataclass(frozen=True)
+class _Finding:
+    start: int
+    end: int
+    category: Category
+    date: re.Match[str] | None = None
+    is_full: bool = False
+
+    @property
+    def length(self) -> int:
+        return self.end - self.start
+
+
+class Deidentifier:
+    """Removes what identifies a patient. The secret decides how far each patient's dates move."""
+
+    def __init__(self, secret: Secret) -> None:
+        self._secret = secret
+
+    def deidentify(self, raw: RawRecord) -> Scrubbed:
+        """Events without identifiers, normalised, with what was replaced and where.
+
+        The text is normalised first: an invisible character inside a number must not hide it.
+        Events that normalise to nothing are left out.
+        """
+        events = [(event, text) for event in raw.events if (text := normalise(event.text))]
+        texts = [half_width(text) for _, text in events]
+        dictionary = compile_dictionary(raw.identifiers, raw.language)
+        findings = [list(_find(text, raw.language, dictionary)) for text in texts]
+        _add_repeated_names(texts, findings, raw.language)
+        shifter = DateShifter(self.shift_days(raw.patient_key))
+        positions: list[Span] = []
+        written: list[Event] = []
+        for number, ((event, text), found) in enumerate(zip(events, findings, strict=True)):
+            new = _replace(text, _join(found), raw.language, shifter, number, positions)
+            written.append(event.model_copy(update={"text": new}))
+        counts = Counter(position.category for position in positions)
+        return Scrubbed(tuple(written), tuple(written), counts, tuple(positions))
+
+    def shift_days(self, patient_key: str) -> int:
+        """Whole days in [-364, -32], the same for all dates of a patient."""
+        return -MIN_SHIFT_DAYS - self._secret.number(
+            "date_shift", patient_key, below=MAX_SHIFT_DAYS - MIN_SHIFT_DAYS + 1
+        )
+
+
+def _replace(
+    text: str,
+    findings: Sequence[_Finding],
+    language: Language,
+    shifter: DateShifter,
+    event: int,
+    positions: list[Span],
+) -> str:
+    shifter.start_text()
+    parts: list[str] = []
+    done = n_written = 0
+    for finding in findings:
+        placeholder = PLACEHOLDERS[language][finding.category]
+        new = shifter.shift(finding.date, placeholder) if finding.date else placeholder
+        if new is None:
+            continue
+        start = n_written + finding.start - done
+        parts += [text[done : finding.start], new]
+        done, n_written = finding.end, start + len(new)
+        positions.append(Span(event, start, n_written, finding.category))
+    return "".join((*parts, text[done:]))
+
+
+def _find(text: str, language: Language, dictionary: Iterable[Pattern]) -> Iterator[_Finding]:
+    """Findings, those that win a tie of length first."""
+    for date in find_dates(text, language):
+        yield _Finding(date.start(), date.end(), "date", date)
+    for category, pattern in dictionary:
+        for match in pattern.finditer(text):
+            yield _Finding(match.start(), match.end(), category)
+    for found in find_numbers(text, language):
+        yield _Finding(found.start, found.end, found.category)
+    if language == "zh":
+        for finder in (find_names, find_hospitals, find_short_hospitals, find_places):
+            for found in finder(text):
+                yield _Finding(found.start, found.end, found.category, is_full=found.is_full)
+    else:
+        for found in find_english(text):
+            yield _Finding(found.start, found.end, found.category, is_full=found.is_full)
+
+
+def _add_repeated_names(texts: Sequence[str], findings: Sequence[list[_Finding]], language: Language) -> None:
+    """Every full name found once is looked for in all of the record's text, its given name as well."""
+    names = {
+        text[finding.start : finding.end].strip()
+        for text, found in zip(texts, findings, strict=True)
+        for finding in found
+        if finding.is_full and finding.category == "name" and finding.length <= 30
+    }
+    values = {part for name in names for part in (name, *name_parts(name, language))} - NOT_NAMES
+    for value in sorted(value for value in values if len(value) >= 2):
+        pattern = compile_value("name", value, language)
+        for text, found in zip(texts, findings, strict=True):
+            found += (_Finding(match.start(), match.end(), "name") for match in pattern.finditer(text))
+
+
+def _join(findings: Iterable[_Finding]) -> list[_Finding]:
+    """Findings in order, overlapping ones joined under the longest (the first of equals)."""
+    joined: list[tuple[_Finding, _Finding]] = []  # the joined stretch, the longest finding in it
+    for finding in sorted(findings, key=lambda finding: finding.start):
+        if joined and finding.start < joined[-1][0].end:
+            stretch, longest = joined[-1]
+            longest = finding if finding.length > longest.length else longest
+            end = max(stretch.end, finding.end)
+            joined[-1] = (_Finding(stretch.start, end, longest.category), longest)
+        elif joined and finding.start == joined[-1][0].end and finding.category == "address" == joined[-1][0].category:
+            joined[-1] = (_Finding(joined[-1][0].start, finding.end, "address"), joined[-1][1])
+        else:
+            joined.append((finding, finding))
+    # only a date that covers the whole stretch can be shifted
+    return [
+        _Finding(
+            stretch.start, stretch.end, longest.category, longest.date if longest.length == stretch.length else None
+        )
+        for stretch, longest in joined
+    ]
