@@ -118,6 +118,11 @@ class RecordsConfig(Section):
         default=(RecordSource(reader="synthetic", n_max=200),), min_length=1, description="sources, in order"
     )
     max_drop_frac: Fraction = Field(default=0.5, description="the stage fails when a larger share of rows is dropped")
+    surrogates: Literal["typed", "consistent"] = Field(
+        default="typed",
+        description="what stands for an identifier: its type ([姓名]), or an invented value of its form, "
+        "the same for a patient's same value",
+    )
     max_text_chars: int = Field(
         default=20_000, gt=0, description="longest text of one event, in characters; longer ones drop the row"
     )

@@ -277,3 +277,34 @@ def test_positions_say_where_replacements_stand_in_what_is_written() -> None:
     assert [(p.event, p.category) for p in scrubbed.positions] == [(0, "phone"), (0, "age"), (1, "phone"), (1, "age")]
     assert shown == ["[电话]", "90岁以上"] * 2
     assert scrubbed.typed == scrubbed.events
+
+
+def _surrogate(text: str, patient: str = "p") -> tuple[str, str]:
+    event = Event(kind=EventKind.NOTE, text=text)
+    scrubbed = Deidentifier(SECRET, "consistent").deidentify(RawRecord(patient, "e", 1, "zh", (event,)))
+    assert [scrubbed.events[p.event].text[p.start : p.end] for p in scrubbed.positions]
+    return scrubbed.events[0].text, scrubbed.typed[0].text
+
+
+class TestSurrogates:
+    def test_the_same_value_of_a_patient_becomes_the_same_surrogate_in_any_spelling(self) -> None:
+        written, typed = _surrogate("电话13800000000，又电138-0000-0000，再打一三八零零零零零零零零")
+        assert typed == "电话[电话]，又电[电话]，再打[电话]"
+        match = re.fullmatch(r"电话(100\d{8})，又电(100-\d{4}-\d{4})，再打([零一二三四五六七八九]{11})", written)
+        assert match
+        numerals = str.maketrans("零一二三四五六七八九", "0123456789")
+        assert match[1] == match[2].replace("-", "") == match[3].translate(numerals)
+
+    def test_another_patients_value_becomes_another(self) -> None:
+        assert _surrogate("手机13800000000", "p")[0] != _surrogate("手机13800000000", "q")[0]
+
+    def test_names_keep_their_length_and_a_surname_with_a_title_fits_the_full_name(self) -> None:
+        written, _ = _surrogate("姓名：张晓明，张主任来看")
+        match = re.fullmatch(r"姓名：(\w)(\w\w)，(\w)主任来看", written)
+        assert match
+        assert match[1] == match[3] != "张"
+        assert not set(match[2]) & set("晓明")
+
+    def test_numbers_lie_where_none_are_assigned(self) -> None:
+        written, _ = _surrogate("身份证号110101199003074514，座机010-80000001，来信a.b_c@example.org")
+        assert re.fullmatch(r"身份证号99\d{16}，座机011-1\d{7}，来信[a-z]{8}@example\.com", written)

@@ -55,7 +55,7 @@ class Converter:
 
     def __init__(self, config: RecordsConfig, secret: Secret, forgotten_marks: Collection[str]) -> None:
         self._config, self._secret, self._forgotten = config, secret, frozenset(forgotten_marks)
-        self._deidentifier = Deidentifier(secret)
+        self._deidentifier = Deidentifier(secret, config.surrogates)
 
     def __call__(self, row: SourceRow) -> Outcome:
         raw, namespace = row.raw, patient_namespace(row.reader)

@@ -37,7 +37,7 @@ def preview(config: RunConfig, n_records: int) -> Iterator[Preview]:
     Raises:
         ConfigError, DataError: as in the stage.
     """
-    deidentifier = Deidentifier(Secret(secrets.token_bytes(32)))
+    deidentifier = Deidentifier(Secret(secrets.token_bytes(32)), config.records.surrogates)
     for source in config.records.sources:
         yield _preview_one(source, config, n_records, deidentifier)
 

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from iimedgpt.io import Secret
 from iimedgpt.records.deid.dates import DateShifter, find_dates
@@ -20,10 +21,11 @@ from iimedgpt.records.deid.hospitals import find_hospitals, find_short_hospitals
 from iimedgpt.records.deid.names import find_names
 from iimedgpt.records.deid.numbers import find_numbers, half_width
 from iimedgpt.records.deid.places import find_places
+from iimedgpt.records.deid.surrogates import Surrogates
 from iimedgpt.records.deid.words import NOT_NAMES
 from iimedgpt.records.raw import Category, RawRecord, Scrubbed, Span
 from iimedgpt.text import normalise
-from iimedgpt.types import Event, Language
+from iimedgpt.types import Language
 
 MIN_SHIFT_DAYS, MAX_SHIFT_DAYS = 32, 364  # a month alone moves in any case, no day comes back to itself
 
@@ -79,8 +81,8 @@ class _Finding:
 class Deidentifier:
     """Removes what identifies a patient. The secret decides how far each patient's dates move."""
 
-    def __init__(self, secret: Secret) -> None:
-        self._secret = secret
+    def __init__(self, secret: Secret, surrogates: Literal["typed", "consistent"] = "typed") -> None:
+        self._secret, self._surrogates = secret, surrogates
 
     def deidentify(self, raw: RawRecord) -> Scrubbed:
         """Events without identifiers, normalised, with what was replaced and where.
@@ -94,13 +96,24 @@ class Deidentifier:
         findings = [list(_find(text, raw.language, dictionary)) for text in texts]
         _add_repeated_names(texts, findings, raw.language)
         shifter = DateShifter(self.shift_days(raw.patient_key))
+        surrogates = Surrogates(self._secret, raw.patient_key, raw.language)
         positions: list[Span] = []
-        written: list[Event] = []
+        typed, written = [], []
         for number, ((event, text), found) in enumerate(zip(events, findings, strict=True)):
-            new = _replace(text, _join(found), raw.language, shifter, number, positions)
-            written.append(event.model_copy(update={"text": new}))
+            replacements = list(_replacements(text, _join(found), raw.language, shifter))
+            typed.append(event.model_copy(update={"text": _put(text, replacements)[0]}))
+            if self._surrogates == "consistent":
+                replacements = [
+                    new
+                    if new.is_date
+                    else new._replace(new=surrogates.of(new.category, text[new.start : new.end], new.new))
+                    for new in replacements
+                ]
+            new_text, spans = _put(text, replacements)
+            positions += (Span(number, start, end, category) for start, end, category in spans)
+            written.append(event.model_copy(update={"text": new_text}))
         counts = Counter(position.category for position in positions)
-        return Scrubbed(tuple(written), tuple(written), counts, tuple(positions))
+        return Scrubbed(tuple(typed), tuple(written), counts, tuple(positions))
 
     def shift_days(self, patient_key: str) -> int:
         """Whole days in [-364, -32], the same for all dates of a patient."""
@@ -109,27 +122,37 @@ class Deidentifier:
         )
 
 
-def _replace(
-    text: str,
-    findings: Sequence[_Finding],
-    language: Language,
-    shifter: DateShifter,
-    event: int,
-    positions: list[Span],
-) -> str:
+class _Replacement(NamedTuple):
+    start: int
+    end: int
+    category: Category
+    new: str
+    is_date: bool  # a date that was shifted
+
+
+def _replacements(
+    text: str, findings: Sequence[_Finding], language: Language, shifter: DateShifter
+) -> Iterator[_Replacement]:
     shifter.start_text()
-    parts: list[str] = []
-    done = n_written = 0
     for finding in findings:
         placeholder = PLACEHOLDERS[language][finding.category]
         new = shifter.shift(finding.date, placeholder) if finding.date else placeholder
-        if new is None:
-            continue
-        start = n_written + finding.start - done
-        parts += [text[done : finding.start], new]
-        done, n_written = finding.end, start + len(new)
-        positions.append(Span(event, start, n_written, finding.category))
-    return "".join((*parts, text[done:]))
+        if new is not None:
+            is_date = finding.date is not None and new != placeholder
+            yield _Replacement(finding.start, finding.end, finding.category, new, is_date)
+
+
+def _put(text: str, replacements: Sequence[_Replacement]) -> tuple[str, list[tuple[int, int, Category]]]:
+    """The text with the replacements in it, and where they stand there."""
+    parts: list[str] = []
+    spans: list[tuple[int, int, Category]] = []
+    done = n_written = 0
+    for old_start, old_end, category, new, _ in replacements:
+        start = n_written + old_start - done
+        parts += [text[done:old_start], new]
+        done, n_written = old_end, start + len(new)
+        spans.append((start, n_written, category))
+    return "".join((*parts, text[done:])), spans
 
 
 def _find(text: str, language: Language, dictionary: Iterable[Pattern]) -> Iterator[_Finding]:

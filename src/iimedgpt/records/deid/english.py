@@ -59,47 +59,45 @@ _MEDICAL_TAIL = re.compile(
     r"(?i)^(?:disease|syndrome|sign|test|phenomenon|criteria|score|scale|classification|maneuver|reflex|palsy|lymphoma|sarcoma|tumou?r|virus|catheter|procedure|operation|fracture|contracture|thyroiditis|esophagus|nodes?|stage|grade|index|anemia|chorea|ulcer|hernia|triad|law|lines?|bodies|cells?|stain|agar|tube|drain|stitch|position|technique|approach|nevus|duct|gland|ligament|canal|fever|cough|solution|lactate)"
 )
 
-_SIMPLE: list[tuple[Category, re.Pattern[str]]] = [
-    (category, re.compile(pattern))
-    for category, pattern in (
-        (
-            "hospital",
-            r"(?<![A-Za-z])(?!(?:The|This|Our|A|An|Local|General|Community|Regional|Outpatient|Pain|Emergency|Urgent|Wound|Eye|Sleep|Headache|Diabetes|Anticoagulation|Coumadin|Memory|Travel|Walk|Fracture|Hand|Spine|Breast|Cancer|Dental|Surgery|Cardiology|Oncology|Neurology|Orthopedic|Pediatric|Primary) (?:Hospital|Clinic|Center|Care))"
-            r"((?:(?:St|Mt|Ft)\. )?(?:[A-Z][A-Za-z.'’&-]+ |of |the |and |at ){1,6}(?:Hospitals?|Medical Cent(?:er|re)|Clinic|Health Cent(?:er|re)|Infirmary|Sanatorium|Hospice|Nursing Home|Medical Group|Medical Associates|Health System|Healthcare|Rehabilitation Cent(?:er|re)|Cancer Cent(?:er|re)|Surgery Cent(?:er|re)|Health Services|Care Cent(?:er|re)|Memorial|Institute|Dispensary|Polyclinic|Maternity)(?: of [A-Z][a-z]+(?: [A-Z][a-z]+)?)?)(?![A-Za-z])",
-        ),
-        (
-            "address",
-            r"(?<![0-9A-Za-z])[0-9]{1,6}(?:-[0-9]{1,4})?[A-Za-z]? (?:(?:North|South|East|West|N|S|E|W|NE|NW|SE|SW)\.? )?(?:(?:[A-Z][a-z'’]+|[0-9]{1,3}(?:st|nd|rd|th)) ){1,4}"
-            r"(?:Street|St|Avenue|Ave|Road|Rd|Drive|Dr|Lane|Ln|Boulevard|Blvd|Court|Ct|Place|Pl|Way|Terrace|Ter|Circle|Cir|Parkway|Pkwy|Highway|Hwy|Square|Sq|Trail|Trl|Row|Crescent|Close|Alley|Pike|Path|Loop|Run|Walk|Gardens|Mews|Hill|Grove|Quay|Green|Park)\.?(?![a-z])"
-            r"(?:,? ?(?:Apt|Apartment|Unit|Suite|Ste|#|Floor|Fl|Room|Building|Bldg|Flat)\.? ?#?[0-9A-Za-z-]{1,6})?(?:[,\n]? {0,2}(?:[A-Z][a-z'’]+(?: [A-Z][a-z]+){0,2}))?(?:,? [A-Z]{2}(?![A-Za-z]))?(?:,? [0-9]{5}(?:-[0-9]{4})?)?(?:,? [A-Z]{1,2}[0-9]{1,2}[A-Z]? [0-9][A-Z]{2})?",
-        ),
-        (
-            "address",
-            r"(?<![A-Za-z])P\.?O\.? Box [0-9]{1,6}(?:, [A-Z][a-z]+(?: [A-Z][a-z]+)?)?(?:,? [A-Z]{2})?(?: [0-9]{5})?",
-        ),
-        ("address", r"(?<![A-Za-z])[A-Z][a-z]+(?: [A-Z][a-z]+){0,2}, [A-Z]{2},? [0-9]{5}(?:-[0-9]{4})?"),
-        (
-            "address",
-            r"(?i:(?<![A-Za-z])(?:home |mailing |street |current |permanent |residential |work |billing )?address(?:es)?)(?: ?\([^()\n]{1,15}\))? ?(?:[:=|]| is| was) {0,3}((?=[^\n;]{0,60}[A-Za-z])[^\n;|]{4,90}?)(?=\.(?: |$)|\n|;|$|  |,? (?i:phone|tel|mobile|MRN|DOB|email))",
-        ),
-        (
-            "address",
-            r"(?i:(?<![a-z])(?:lives|living|lived|resides|residing|resided|moved|relocated|born|raised|grew up|home|originally|native|returned|staying|stays|traveled|travelled|visiting|resident|house|apartment|farm)(?: (?:alone|independently|currently|now|at home|back|recently|with (?:his|her|their) [a-z]+|and raised|and works|and grew up))*,? (?:in|at|on|from|to|of|near|outside) )((?:the )?(?:[0-9]{1,6} )?[A-Z][A-Za-z'’-]+(?:(?: |, ?| of | on | upon )[A-Z0-9][A-Za-z0-9'’-]*){0,5})",
-        ),
-        (
-            "employer",
-            r"(?i:(?<![a-z])(?:works|worked|working|employed|employee|job|position|employment|retired|retiring|teaches|taught|studies|studied|studying|student|enrolled|attends|attended|laid off|volunteers|intern(?:s|ing)?|teacher|engineer|nurse|clerk|manager|driver|cashier|accountant|mechanic|technician|welder|foreman|machinist|janitor|cook|waitress|waiter|secretary|operator|salesman|supervisor|consultant|professor|electrician|carpenter|guard)(?: [a-z]+){0,6}? (?:at|for|by|from|with|in) )((?:the )?[A-Z][A-Za-z'’&.-]+(?:(?: | & | of | and | at )(?:[A-Z][A-Za-z'’&.-]*|[0-9]+)){0,6})",
-        ),
-        (
-            "employer",
-            r"(?i:(?<![a-z])(?:employer|occupation/employer|place of work|company|workplace|school|employer name)) ?[:=|] {0,3}((?!(?i:none|retired|unemployed|self|unknown|n/a))[^\n,;.]{2,50})",
-        ),
-        (
-            "employer",
-            r"(?<![A-Za-z])((?:[A-Z][A-Za-z'’&-]+ ){1,4}(?:Inc|LLC|Ltd|Corp|Corporation|Company|Co|Industries|Enterprises|Logistics|Bank|University|College|Elementary School|High School|Middle School|School District|School|Factory|Mills?|Foods|Manufacturing|Partners|Group|Services|Airlines|Railway|Mining|Steel|Motors|Insurance|Academy|Institute of Technology|Supermarket|Department Store|Hotel|Farms|Brewery|Bakery|Police Department|Fire Department|Electronics|Textiles?|Construction|Works|Shipyard|Freight|Trucking|Library|Museum|Church)\.?)(?![A-Za-z])",
-        ),
-    )
-]
+_PATTERNS: tuple[tuple[Category, str], ...] = (
+    (
+        "hospital",
+        r"(?<![A-Za-z])(?!(?:The|This|Our|A|An|Local|General|Community|Regional|Outpatient|Pain|Emergency|Urgent|Wound|Eye|Sleep|Headache|Diabetes|Anticoagulation|Coumadin|Memory|Travel|Walk|Fracture|Hand|Spine|Breast|Cancer|Dental|Surgery|Cardiology|Oncology|Neurology|Orthopedic|Pediatric|Primary) (?:Hospital|Clinic|Center|Care))"
+        r"((?:(?:St|Mt|Ft)\. )?(?:[A-Z][A-Za-z.'’&-]+ |of |the |and |at ){1,6}(?:Hospitals?|Medical Cent(?:er|re)|Clinic|Health Cent(?:er|re)|Infirmary|Sanatorium|Hospice|Nursing Home|Medical Group|Medical Associates|Health System|Healthcare|Rehabilitation Cent(?:er|re)|Cancer Cent(?:er|re)|Surgery Cent(?:er|re)|Health Services|Care Cent(?:er|re)|Memorial|Institute|Dispensary|Polyclinic|Maternity)(?: of [A-Z][a-z]+(?: [A-Z][a-z]+)?)?)(?![A-Za-z])",
+    ),
+    (
+        "address",
+        r"(?<![0-9A-Za-z])[0-9]{1,6}(?:-[0-9]{1,4})?[A-Za-z]? (?:(?:North|South|East|West|N|S|E|W|NE|NW|SE|SW)\.? )?(?:(?:[A-Z][a-z'’]+|[0-9]{1,3}(?:st|nd|rd|th)) ){1,4}"
+        r"(?:Street|St|Avenue|Ave|Road|Rd|Drive|Dr|Lane|Ln|Boulevard|Blvd|Court|Ct|Place|Pl|Way|Terrace|Ter|Circle|Cir|Parkway|Pkwy|Highway|Hwy|Square|Sq|Trail|Trl|Row|Crescent|Close|Alley|Pike|Path|Loop|Run|Walk|Gardens|Mews|Hill|Grove|Quay|Green|Park)\.?(?![a-z])"
+        r"(?:,? ?(?:Apt|Apartment|Unit|Suite|Ste|#|Floor|Fl|Room|Building|Bldg|Flat)\.? ?#?[0-9A-Za-z-]{1,6})?(?:[,\n]? {0,2}(?:[A-Z][a-z'’]+(?: [A-Z][a-z]+){0,2}))?(?:,? [A-Z]{2}(?![A-Za-z]))?(?:,? [0-9]{5}(?:-[0-9]{4})?)?(?:,? [A-Z]{1,2}[0-9]{1,2}[A-Z]? [0-9][A-Z]{2})?",
+    ),
+    (
+        "address",
+        r"(?<![A-Za-z])P\.?O\.? Box [0-9]{1,6}(?:, [A-Z][a-z]+(?: [A-Z][a-z]+)?)?(?:,? [A-Z]{2})?(?: [0-9]{5})?",
+    ),
+    ("address", r"(?<![A-Za-z])[A-Z][a-z]+(?: [A-Z][a-z]+){0,2}, [A-Z]{2},? [0-9]{5}(?:-[0-9]{4})?"),
+    (
+        "address",
+        r"(?i:(?<![A-Za-z])(?:home |mailing |street |current |permanent |residential |work |billing )?address(?:es)?)(?: ?\([^()\n]{1,15}\))? ?(?:[:=|]| is| was) {0,3}((?=[^\n;]{0,60}[A-Za-z])[^\n;|]{4,90}?)(?=\.(?: |$)|\n|;|$|  |,? (?i:phone|tel|mobile|MRN|DOB|email))",
+    ),
+    (
+        "address",
+        r"(?i:(?<![a-z])(?:lives|living|lived|resides|residing|resided|moved|relocated|born|raised|grew up|home|originally|native|returned|staying|stays|traveled|travelled|visiting|resident|house|apartment|farm)(?: (?:alone|independently|currently|now|at home|back|recently|with (?:his|her|their) [a-z]+|and raised|and works|and grew up))*,? (?:in|at|on|from|to|of|near|outside) )((?:the )?(?:[0-9]{1,6} )?[A-Z][A-Za-z'’-]+(?:(?: |, ?| of | on | upon )[A-Z0-9][A-Za-z0-9'’-]*){0,5})",
+    ),
+    (
+        "employer",
+        r"(?i:(?<![a-z])(?:works|worked|working|employed|employee|job|position|employment|retired|retiring|teaches|taught|studies|studied|studying|student|enrolled|attends|attended|laid off|volunteers|intern(?:s|ing)?|teacher|engineer|nurse|clerk|manager|driver|cashier|accountant|mechanic|technician|welder|foreman|machinist|janitor|cook|waitress|waiter|secretary|operator|salesman|supervisor|consultant|professor|electrician|carpenter|guard)(?: [a-z]+){0,6}? (?:at|for|by|from|with|in) )((?:the )?[A-Z][A-Za-z'’&.-]+(?:(?: | & | of | and | at )(?:[A-Z][A-Za-z'’&.-]*|[0-9]+)){0,6})",
+    ),
+    (
+        "employer",
+        r"(?i:(?<![a-z])(?:employer|occupation/employer|place of work|company|workplace|school|employer name)) ?[:=|] {0,3}((?!(?i:none|retired|unemployed|self|unknown|n/a))[^\n,;.]{2,50})",
+    ),
+    (
+        "employer",
+        r"(?<![A-Za-z])((?:[A-Z][A-Za-z'’&-]+ ){1,4}(?:Inc|LLC|Ltd|Corp|Corporation|Company|Co|Industries|Enterprises|Logistics|Bank|University|College|Elementary School|High School|Middle School|School District|School|Factory|Mills?|Foods|Manufacturing|Partners|Group|Services|Airlines|Railway|Mining|Steel|Motors|Insurance|Academy|Institute of Technology|Supermarket|Department Store|Hotel|Farms|Brewery|Bakery|Police Department|Fire Department|Electronics|Textiles?|Construction|Works|Shipyard|Freight|Trucking|Library|Museum|Church)\.?)(?![A-Za-z])",
+    ),
+)
+_SIMPLE = [(category, re.compile(pattern)) for category, pattern in _PATTERNS]
 _NOT_PLACE = re.compile(
     r"^(?:the )?(?:The|This|That|Home|His|Her|Their|My|Our|I|It|He|She|We|They|Room|Bed|Hospital|Clinic|Emergency|ER|ED|ICU|OR|PACU|CT|MRI|Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday|January|February|March|April|May|June|July|August|September|October|November|December|Dr|Mr|Mrs|Ms|Doctor|Nurse)(?![A-Za-z])"
 )

@@ -79,5 +79,5 @@ def find_short_hospitals(text: str) -> Iterator[Found]:
             "我院|外院|本院|[于在到转往赴]|出院|入院|住院|转院|来院|两院|几院|同院|各院|该院|医院", match.group(1)
         ):
             yield Found(*match.span(1), "hospital")
-    for match in re.finditer(rf"(?<=[在于到至去从由往赴经])[省市县区][一二三四五六七八九]院(?![内外长])", text):
+    for match in re.finditer(r"(?<=[在于到至去从由往赴经])[省市县区][一二三四五六七八九]院(?![内外长])", text):
         yield Found(*match.span(), "hospital")

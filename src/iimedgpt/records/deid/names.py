@@ -37,8 +37,71 @@ _SEX_NEXT = re.compile(
     r"[,、; /|(\[]{0,3}(?:性别)?:?\s?[男女](?:[,、;: )/|\]0-9性。\n]|$)|[,、; (/]{1,2}(?:年龄)?:?\d{1,3} ?岁"
 )
 _FIELD = one_of(
-    "性别 年龄 出生 民族 婚姻 职业 职称 科室 科别 床号 床位 住院号 门诊号 病案号 病历号 就诊卡 日期 时间 电话 手机 联系 与患者 与病人 关系 身份证 证件 地址 住址 籍贯 单位 签名 签字 医师 医生 护士 主任 副主任 主治 教授 "
-    "签章 记录 审核 报告 检查 申请 诊断 住院 一助 二助 助手 麻醉 巡回 器械 第一 第二 术者 主刀 工号 编号 号码 确认 主持 等人".split()
+    [
+        "性别",
+        "年龄",
+        "出生",
+        "民族",
+        "婚姻",
+        "职业",
+        "职称",
+        "科室",
+        "科别",
+        "床号",
+        "床位",
+        "住院号",
+        "门诊号",
+        "病案号",
+        "病历号",
+        "就诊卡",
+        "日期",
+        "时间",
+        "电话",
+        "手机",
+        "联系",
+        "与患者",
+        "与病人",
+        "关系",
+        "身份证",
+        "证件",
+        "地址",
+        "住址",
+        "籍贯",
+        "单位",
+        "签名",
+        "签字",
+        "医师",
+        "医生",
+        "护士",
+        "主任",
+        "副主任",
+        "主治",
+        "教授",
+        "签章",
+        "记录",
+        "审核",
+        "报告",
+        "检查",
+        "申请",
+        "诊断",
+        "住院",
+        "一助",
+        "二助",
+        "助手",
+        "麻醉",
+        "巡回",
+        "器械",
+        "第一",
+        "第二",
+        "术者",
+        "主刀",
+        "工号",
+        "编号",
+        "号码",
+        "确认",
+        "主持",
+        "等人",
+    ]
 )
 _END = rf"(?=[^{CJK}]|$|{_FIELD}|[男女](?:[,、; 性\d|/]|$))"
 _DOTTED = re.compile(rf"{_C}{{1,12}}(?:[·•‧・∙˙]{_C}{{1,12}}){{1,4}}")
@@ -46,6 +109,7 @@ _LATIN = re.compile(r"[A-Z][A-Za-z'’-]{1,20}(?:,? [A-Z][A-Za-z'’.-]{0,20}){0
 _LABELLED = re.compile(rf"{_C}{{2,8}}?{_END}")
 _SPACED = re.compile(rf"({_C}) {{1,4}}({_C})(?: {{1,4}}({_C}))?(?!{_C})|({_C}{{1,2}}) {{1,4}}({_C})(?!{_C})")
 _LIST = re.compile(r" ?[、/,;&+和及与 ] ?(?:主任|医师|医生|护士|副)?")
+_LONG_TITLE = re.compile(one_of(title for title in TITLES if len(title) > 1))
 _FOLLOWER = re.compile(one_of(FOLLOWERS))
 _CLINICAL = re.compile(
     "[痛疼炎症癌瘤肠胃肝胆脾肺肾脑骨髓囊脉瓣腔叶灶节血尿糖压咳喘泻疹肿药术疗剂液胶针酶菌虫毒素钠钾钙酸胺苷膜腺]|性|科|检查|诊断|医院|病房|治疗|复查|正常|异常|阳性|阴性|情况|要求|意见|住院|门诊|护理|手术|主任|医师|医生|护士|患者|家属|签名|记录"
@@ -58,9 +122,142 @@ _SOUNDS = (
     "凡玄朴柏努奴如孙杜都甸"
 )
 _MARKS = one_of(
-    "古丽 卓玛 扎西 多吉 次仁 达娃 尼玛 旦增 丹增 索朗 央金 拉姆 格桑 巴桑 平措 洛桑 罗布 德吉 白玛 仁青 才让 才旦 卓嘎 普布 边巴 米玛 拉巴 次旺 贡布 强巴 加措 嘉措 旺堆 顿珠 多杰 桑吉 南杰 阿依 阿卜 阿不 阿布都 买买提 麦麦提 买提 吐尔 艾合 艾尼 热合曼 热依 木拉提 库尔班 "
-    "巴哈尔 帕提 迪丽 努尔 玛依 古再 阿迪 依明 玉素 赛买提 肉孜 托合 沙吾 萨吾 叶尔 别克 哈孜 巴特尔 其其格 乌云 格日 图雅 高娃 娜仁 阿拉坦 斯琴 巴雅尔 苏和 孟克 那日 萨仁 塔娜 乌日 哈斯 宝音 额尔 巴图 布和 敖登 朝克 呼斯楞 毕力格 特木尔 牧仁 阿木古 吉木 木呷 阿呷 吉克 沙马 "
-    "尔古 日黑 伍呷 马海 曲比 木乃 阿西 石布 子布 尔布 拉铁 惹古 各惹 赛尔 汗古 尕藏 索南 拉毛 卓尕 热杰 才仁 完玛 尔克 帕孜 祖丽 阿孜 依力 木江 提江 艾力 吾守 司马义 伊斯".split()
+    [
+        "古丽",
+        "卓玛",
+        "扎西",
+        "多吉",
+        "次仁",
+        "达娃",
+        "尼玛",
+        "旦增",
+        "丹增",
+        "索朗",
+        "央金",
+        "拉姆",
+        "格桑",
+        "巴桑",
+        "平措",
+        "洛桑",
+        "罗布",
+        "德吉",
+        "白玛",
+        "仁青",
+        "才让",
+        "才旦",
+        "卓嘎",
+        "普布",
+        "边巴",
+        "米玛",
+        "拉巴",
+        "次旺",
+        "贡布",
+        "强巴",
+        "加措",
+        "嘉措",
+        "旺堆",
+        "顿珠",
+        "多杰",
+        "桑吉",
+        "南杰",
+        "阿依",
+        "阿卜",
+        "阿不",
+        "阿布都",
+        "买买提",
+        "麦麦提",
+        "买提",
+        "吐尔",
+        "艾合",
+        "艾尼",
+        "热合曼",
+        "热依",
+        "木拉提",
+        "库尔班",
+        "巴哈尔",
+        "帕提",
+        "迪丽",
+        "努尔",
+        "玛依",
+        "古再",
+        "阿迪",
+        "依明",
+        "玉素",
+        "赛买提",
+        "肉孜",
+        "托合",
+        "沙吾",
+        "萨吾",
+        "叶尔",
+        "别克",
+        "哈孜",
+        "巴特尔",
+        "其其格",
+        "乌云",
+        "格日",
+        "图雅",
+        "高娃",
+        "娜仁",
+        "阿拉坦",
+        "斯琴",
+        "巴雅尔",
+        "苏和",
+        "孟克",
+        "那日",
+        "萨仁",
+        "塔娜",
+        "乌日",
+        "哈斯",
+        "宝音",
+        "额尔",
+        "巴图",
+        "布和",
+        "敖登",
+        "朝克",
+        "呼斯楞",
+        "毕力格",
+        "特木尔",
+        "牧仁",
+        "阿木古",
+        "吉木",
+        "木呷",
+        "阿呷",
+        "吉克",
+        "沙马",
+        "尔古",
+        "日黑",
+        "伍呷",
+        "马海",
+        "曲比",
+        "木乃",
+        "阿西",
+        "石布",
+        "子布",
+        "尔布",
+        "拉铁",
+        "惹古",
+        "各惹",
+        "赛尔",
+        "汗古",
+        "尕藏",
+        "索南",
+        "拉毛",
+        "卓尕",
+        "热杰",
+        "才仁",
+        "完玛",
+        "尔克",
+        "帕孜",
+        "祖丽",
+        "阿孜",
+        "依力",
+        "木江",
+        "提江",
+        "艾力",
+        "吾守",
+        "司马义",
+        "伊斯",
+    ]
 )
 _TRANSLITERATED = re.compile(rf"[{_SOUNDS}]{{3,12}}")
 _HAS_MARK = re.compile(_MARKS)
@@ -127,6 +324,8 @@ def _name_end(text: str, at: int, surnames: frozenset[str], *, needs_usual: bool
     n = _n_surname(text, at, surnames)
     if not n or _is_word(text, at):
         return None
+    if _LONG_TITLE.match(text, at + n):
+        return None
     is_double = n == 1 and text[at + 1 : at + 2] in COMMON
     ends = []
     for n_given in (3, 2, 1) if is_double else (2, 1):
@@ -143,12 +342,48 @@ def _name_end(text: str, at: int, surnames: frozenset[str], *, needs_usual: bool
     return ends[0] if ends else None
 
 
-def _sound_end(text: str, at: int) -> int | None:
-    """The end of a transliterated name (three or more of its characters, one of its usual parts)."""
-    match = _TRANSLITERATED.match(text, at)
-    if not match or not _HAS_MARK.search(match.group()) or _NOT_SOUNDS.search(match.group()):
+_CLOSED = re.compile(rf"[^{CJK}]|$")
+
+
+def _any_surname_end(text: str, at: int) -> int | None:
+    """A name of any surname behind a role: the given name is usual, and a sex, a verb of speech or a mark follows."""
+    if (
+        not "\u3400" <= text[at : at + 1] <= "\u9fff"
+        or text[at] in NOT_GIVEN
+        or _is_word(text, at)
+        or text[at] in _NO_SURNAME
+    ):
         return None
-    return match.end()
+    for n_given in (2, 1):
+        end = at + 1 + n_given
+        given = text[at + 1 : end]
+        if len(given) < n_given or not (_is_given(given) and _is_usual(given)) or given in COMMON_PAIRS:
+            continue
+        if _CLINICAL.search(text, at, end) or text[at:end] in COMMON_PAIRS:
+            return None
+        is_sexed = _SEX_NEXT.match(text, end) is not None
+        if (
+            is_sexed
+            or _SPEAKS.match(text, end)
+            or (n_given == 2 and _CLOSED.match(text, end) and text[at] not in GIVEN)
+        ):
+            return end
+    return None
+
+
+_NO_SURNAME = frozenset(
+    "小大一二三四五六七八九十多少好再又很较稍略可能会应须需拟欲已曾将正仍均皆都只仅且并但而则即其该本同各每某全个只些些双两数半单每去来进出入起坐站走跑睡醒吃喝饮食精神意识情绪生命体态发育营养查看要请谢哭笑说讲想感觉得以所能够自主动被家亲朋友同学老师医师"
+)
+
+
+def _sound_end(text: str, at: int, *, needs_mark: bool = True) -> int | None:
+    """The end of a transliterated name: three or more of its characters, one of its usual parts or a boundary."""
+    match = _TRANSLITERATED.match(text, at)
+    if not match or _NOT_SOUNDS.search(match.group()):
+        return None
+    has_mark = _HAS_MARK.search(match.group()) is not None
+    is_clear = not needs_mark and len(match.group()) >= 3 and _is_boundary(text, match.end())
+    return match.end() if has_mark or is_clear else None
 
 
 def _dotted_end(text: str, at: int) -> int | None:
@@ -181,9 +416,11 @@ def _behind_labels(text: str) -> Iterator[Found]:
         if separator is None:
             continue
         at = separator.end()
-        is_marked = label.group() not in _WEAK and any(mark in separator["mark"] for mark in ":=|→")
+        is_marked = label.group() not in _WEAK and (
+            any(mark in separator["mark"] for mark in ":=|→") or text[label.end() : label.end() + 1] in tuple("】]》>")
+        )
         is_apart = is_marked or bool(separator["mark"]) or separator.end() > label.end()
-        is_sure = label.group() not in _WEAK and len(label.group()) > 2
+        is_sure = label.group() not in _WEAK and label.group() not in ("医师", "医生", "护士", "技师")
         skipped = _SKIPPED.match(text, at)
         if skipped and is_apart:
             at = skipped.end()
@@ -199,14 +436,37 @@ def _behind_labels(text: str) -> Iterator[Found]:
 
 
 _WEAK = frozenset(
-    "诊断 检查 报告 记录 审核 核对 复核 麻醉 书写 审阅 校对 主检 主管 主治 经治 管床 主任 副主任 助手 会诊 随访 抢救".split()
+    [
+        "诊断",
+        "检查",
+        "报告",
+        "记录",
+        "审核",
+        "核对",
+        "复核",
+        "麻醉",
+        "书写",
+        "审阅",
+        "校对",
+        "主检",
+        "主管",
+        "主治",
+        "经治",
+        "管床",
+        "主任",
+        "副主任",
+        "助手",
+        "会诊",
+        "随访",
+        "抢救",
+    ]
 )
 
 
 def _labelled_end(text: str, at: int, *, is_marked: bool, is_apart: bool, is_sure: bool) -> int | None:
     if at >= len(text) or text.startswith(_NOBODY, at) or _LABEL.match(text, at):
         return None
-    end = _dotted_end(text, at) or _sound_end(text, at)
+    end = _dotted_end(text, at) or _sound_end(text, at, needs_mark=not (is_apart and is_sure))
     if end is None and is_apart and (latin := _LATIN.match(text, at)) and _is_latin_name(latin.group()):
         end = latin.end()
     if end is not None:
@@ -216,12 +476,16 @@ def _labelled_end(text: str, at: int, *, is_marked: bool, is_apart: bool, is_sur
             second = spaced.end()
             if _LABEL.match(text, at + len(spaced.group().rstrip()) - 1) is None:
                 return second
-    end = _name_end(text, at, COMMON | RARE, needs_usual=not is_apart)
+    end = _name_end(
+        text, at, COMMON | RARE if is_sure else COMMON, needs_usual=not ((is_apart and is_sure) or is_marked)
+    )
     if end is not None:
         return end
     if not is_marked and not (is_apart and is_sure):
         return None
     whole = _LABELLED.match(text, at)
+    if not is_sure:  # 医师：多久了
+        return _any_surname_end(text, at)
     if whole and not _CLINICAL.search(whole.group()) and whole.group() not in NOT_NAMES:
         if whole.end() - at <= 4 or _HAS_MARK.search(whole.group()):
             return whole.end()
@@ -255,7 +519,7 @@ def _behind_roles(text: str) -> Iterator[Found]:
         for at in {role.end(), gap.end() if gap else role.end()}:
             if text.startswith(_NOBODY, at):
                 continue
-            end = _dotted_end(text, at) or _sound_end(text, at)
+            end = _dotted_end(text, at) or _sound_end(text, at, needs_mark=len(role.group()) < 2)
             if end is None and (latin := _LATIN.match(text, at)) and len(role.group()) > 1:
                 words = latin.group().split()
                 is_named = len(words) > 1 or _SEX_NEXT.match(text, latin.end())
@@ -264,6 +528,8 @@ def _behind_roles(text: str) -> Iterator[Found]:
             if end is None:
                 is_clear = len(role.group()) > 1
                 end = _name_end(text, at, COMMON | RARE if is_clear else SAFE, needs_usual=True)
+                if end is None and is_clear:
+                    end = _any_surname_end(text, at)
                 if end is not None and text[at] in RARE and not _SEX_NEXT.match(text, end) and end - at < 3:
                     end = None
             spaced = _SPACED.match(text, at) if end is None else None
@@ -282,7 +548,74 @@ def _behind_roles(text: str) -> Iterator[Found]:
 
 _TITLE = re.compile(one_of(TITLES))
 _DUTY = frozenset(
-    "实习 见习 进修 规培 研究 主治 住院 值班 主管 责任 经治 接诊 全科 上级 本科 外科 内科 急诊 门诊 手术 麻醉 高年 低年 轮转 专科 查房 管床 科室 病房 副高 正高 该科 其他 两位 三位 几位 多位 各位 一位 这位 那位 某位 我的 您的 你的 他的 她的 自己 咨询 当地 本院 我院 外院 中医 西医 牙科 儿科 妇科 产科 眼科 骨科 皮科 男科 校医 村医 家庭".split()
+    [
+        "实习",
+        "见习",
+        "进修",
+        "规培",
+        "研究",
+        "主治",
+        "住院",
+        "值班",
+        "主管",
+        "责任",
+        "经治",
+        "接诊",
+        "全科",
+        "上级",
+        "本科",
+        "外科",
+        "内科",
+        "急诊",
+        "门诊",
+        "手术",
+        "麻醉",
+        "高年",
+        "低年",
+        "轮转",
+        "专科",
+        "查房",
+        "管床",
+        "科室",
+        "病房",
+        "副高",
+        "正高",
+        "该科",
+        "其他",
+        "两位",
+        "三位",
+        "几位",
+        "多位",
+        "各位",
+        "一位",
+        "这位",
+        "那位",
+        "某位",
+        "我的",
+        "您的",
+        "你的",
+        "他的",
+        "她的",
+        "自己",
+        "咨询",
+        "当地",
+        "本院",
+        "我院",
+        "外院",
+        "中医",
+        "西医",
+        "牙科",
+        "儿科",
+        "妇科",
+        "产科",
+        "眼科",
+        "骨科",
+        "皮科",
+        "男科",
+        "校医",
+        "村医",
+        "家庭",
+    ]
 )
 _STAFF_TITLE = frozenset(TITLES[: TITLES.index("先生")])
 _SHORT_TITLE = frozenset("总哥姐叔姨婶伯嫂爷某老妈爸") | {
@@ -353,9 +686,11 @@ def _surname_before_title(text: str, at: int, title: str, *, is_short: bool) -> 
             and surname in COMMON
         )
     else:
-        allowed = (
-            surname in COMMON and (is_led or surname in SAFE) or (surname in RARE and is_led and title in _STAFF_TITLE)
+        allowed = (surname in COMMON and (is_led or surname in SAFE)) or (
+            surname in RARE and is_led and title in _STAFF_TITLE
         )
+    if not allowed and title in _STAFF_TITLE and before and before in "请由经" and surname not in _NO_TITLED:
+        allowed = "\u3400" <= surname <= "\u9fff"
     if not allowed or (before + surname) in ("感谢", "多谢", "拜谢", "答谢", "谢谢", "致谢", "鸣谢"):
         return None
     if surname == "谢" and not (is_led and title in _STAFF_TITLE and before and before in "请由经找"):
@@ -365,6 +700,11 @@ def _surname_before_title(text: str, at: int, title: str, *, is_short: bool) -> 
     start = at - 2 if before and before in "小老大阿" else at - 1
     end = at + len(title) if title in ("某", "某某") else at
     return _name(start, end, is_full=False)
+
+
+_NO_TITLED = frozenset(
+    "该本其各女男中西牙村校军老好名位专新原现何某主副总正科每这那此两个多全都所按为由给是有让我你他她您外内上下院区级管治者的"
+)
 
 
 _SEXED = re.compile(
@@ -468,22 +808,18 @@ def _foreign(text: str) -> Iterator[Found]:
                 yield _name(match.start(), after)
 
 
-_CALLED = re.compile(
-    rf"(?:(?<![{CJK}])|(?<=[请由给让叫找的是与和跟同嘱陪及问对向被说我你他她们]))(?:[小老阿]([{''.join(sorted(SAFE))}])|阿([强明华芳珍娟英红兰梅丽军伟勇刚杰辉波斌平玲燕霞萍敏静娇香莲凤桂云花]))(?![{CJK}]|)"
-    rf"|(?<![{CJK}])[小老]([{''.join(sorted(SAFE))}])(?=[{CJK}])|(?<=[请由给让叫找与和跟嘱陪])[小老]([{''.join(sorted(SAFE))}])"
-)
 _CALLED_SIMPLE = re.compile(
     rf"[小老阿][{''.join(sorted(COMMON))}](?!便|时|肠|脑|儿|关节|叶|梁|管|柴|苏打|米|腿|腹|结节|剂量|细胞|血管|气道|鱼际|姐|学|心|区|麦|茴|檗|子|女|先生)|[小阿][强明华芳珍娟英红兰梅丽军伟勇刚杰辉波斌玲燕霞萍敏静娇香莲凤桂花宝]"
 )
 _NOT_BEFORE_SMALL = frozenset("大中太最很较极微细狭幼弱矮变缩窄短瘦弄从越甚略稍偏减家古衰苍长养敬尊年")
 _NICKNAMED = re.compile(
-    rf"(?:小名|乳名|昵称|外号|绰号|人称|爱称|家人称其|叫他|叫她|别名)(?:叫|是|为|:|“|\"|「)?[“\"「]?({_C}{{2,3}})(?=[^{CJK}]|$|[的于因在])"
+    rf"(?:小名|乳名|昵称|外号|绰号|人称|爱称|家人称其|叫他|叫她|别名|(?:孩子|宝宝|儿子|女儿|弟弟|妹妹|小孩|娃|他|她)名?叫)(?:叫|是|为|:|“|\"|「)?[“\"「]?({_C}{{2,3}})(?=[^{CJK}]|$|[的于因在])"
 )
 _TWICE = re.compile(
     r"(?:([丽莉娜婷芳娟玲红燕强军亮磊涛鹏浩佳琳蕾薇菲萌雯倩颖洁媛媚嫣洋阳昊凯轩宇航辉豪晨囡妞圆甜果壮虎龙琪欣楠])\1)(?![\1])"
 )
 _NOT_CALLED = re.compile(
-    "小(?:叶|金丹|马|白|黄|高|方|包|平|安|毛|康|温|石|田|江|于|时|关|单|文|成|常|易|管|简|解|房|路|车|盖|代|左|全|梅|兰|余|党|章|鱼)|老(?:年|白|石|高|万|路|房|车|黄|解)|阿(?:胶|姨|司|莫|奇|片|托|尔)|小(?:陈皮|孙子|孙女|许多|马驹|苏打|胡须|胡同|杜鹃|程度)|老(?:陈醋|孙子)"
+    "小(?:叶|麦|金丹|马|白|黄|高|方|包|平|安|毛|康|温|石|田|江|于|时|关|单|文|成|常|易|管|简|解|房|路|车|盖|代|左|全|梅|兰|余|党|章|鱼)|老(?:年|白|石|高|万|路|房|车|黄|解)|阿(?:胶|姨|司|莫|奇|片|托|尔)|小(?:陈皮|孙子|孙女|许多|马驹|苏打|胡须|胡同|杜鹃|程度)|老(?:陈醋|孙子)"
 )
 
 
@@ -491,7 +827,7 @@ def _called(text: str) -> Iterator[Found]:
     """小王, 老李, 阿强."""
     for match in _CALLED_SIMPLE.finditer(text):
         start, end = match.span()
-        if _NOT_CALLED.match(text, start) or _is_word(text, start + 1) and text[start] != "阿":
+        if _NOT_CALLED.match(text, start) or (_is_word(text, start + 1) and text[start] != "阿"):
             continue
         before = text[start - 1] if start else ""
         if before not in _NOT_BEFORE_SMALL and (_is_boundary(text, end) or _TITLE.match(text, end)):
@@ -536,10 +872,119 @@ def _signed(text: str) -> Iterator[Found]:
 
 
 _INSIDE_WORDS = frozenset(
-    (
-        "扩张 紧张 主张 夸张 舒张 开张 慌张 女王 大王 霸王 行李 桃李 张罗 包罗 感谢 代谢 多谢 答谢 道谢 谢谢 也许 或许 允许 少许 容许 不许 特许 准许 几许 何曾 未曾 不曾 荒唐 复苏 流苏 紫苏 生姜 干姜 炮姜 高良姜 古董 过程 病程 流程 疗程 里程 全程 课程 日程 行程 工程 进程 教程 "
-        "路程 旅程 规程 章程 产程 单程 前程 次程 其余 剩余 多余 年余 月余 天余 周余 岁余 粉葛 二胡 价钱 子孙 外孙 儿孙 森林 园林 耳郭 胸郭 轮郭 城郭 富翁 面庞 新郑 大宋 萌萌 京沪 汉唐 高唐 南宋 北魏 后汉 门冯 杏林 桃林 农林 竹林 百许 尺许 年许 许许 良姜 萧萧 杨杨 徐徐 荷杜 青杜"
-    ).split()
+    [
+        "扩张",
+        "紧张",
+        "主张",
+        "夸张",
+        "舒张",
+        "开张",
+        "慌张",
+        "女王",
+        "大王",
+        "霸王",
+        "行李",
+        "桃李",
+        "张罗",
+        "包罗",
+        "感谢",
+        "代谢",
+        "多谢",
+        "答谢",
+        "道谢",
+        "谢谢",
+        "也许",
+        "或许",
+        "允许",
+        "少许",
+        "容许",
+        "不许",
+        "特许",
+        "准许",
+        "几许",
+        "何曾",
+        "未曾",
+        "不曾",
+        "荒唐",
+        "复苏",
+        "流苏",
+        "紫苏",
+        "生姜",
+        "干姜",
+        "炮姜",
+        "高良姜",
+        "古董",
+        "过程",
+        "病程",
+        "流程",
+        "疗程",
+        "里程",
+        "全程",
+        "课程",
+        "日程",
+        "行程",
+        "工程",
+        "进程",
+        "教程",
+        "路程",
+        "旅程",
+        "规程",
+        "章程",
+        "产程",
+        "单程",
+        "前程",
+        "次程",
+        "其余",
+        "剩余",
+        "多余",
+        "年余",
+        "月余",
+        "天余",
+        "周余",
+        "岁余",
+        "粉葛",
+        "二胡",
+        "价钱",
+        "子孙",
+        "外孙",
+        "儿孙",
+        "森林",
+        "园林",
+        "耳郭",
+        "胸郭",
+        "轮郭",
+        "城郭",
+        "富翁",
+        "面庞",
+        "新郑",
+        "大宋",
+        "萌萌",
+        "京沪",
+        "汉唐",
+        "高唐",
+        "南宋",
+        "北魏",
+        "后汉",
+        "门冯",
+        "杏林",
+        "桃林",
+        "农林",
+        "竹林",
+        "百许",
+        "尺许",
+        "年许",
+        "许许",
+        "良姜",
+        "萧萧",
+        "杨杨",
+        "徐徐",
+        "荷杜",
+        "青杜",
+    ]
+)
+# not in the given name of a name that nothing sets off from the words around it
+_OPEN_NOT = frozenset(
+    "一二三四五六七八九十百千万大小多少可能会有在来去行为以要起和与及从对向同上中下前后先再又已经常平时年月日天明显发作成开放生长正全单双新"
 )
 _LEAD = frozenset("请由经与和同向让给被叫找是及、即跟为对随")
 _PROSE = re.compile(
@@ -568,6 +1013,7 @@ def _in_prose(text: str) -> Iterator[Found]:
             if given in NOT_NAMES or given in COMMON_PAIRS:
                 continue
             is_sure = n == 2 or n_given == 2
-            if (_VERBS.match(text, end) and (is_led or is_sure)) or (is_closed and is_sure):
+            is_open = is_sure and n_given == 2 and not set(given) & _OPEN_NOT
+            if (_VERBS.match(text, end) and (is_led or is_sure)) or (is_closed and is_sure) or is_open:
                 yield _name(start, end)
                 break

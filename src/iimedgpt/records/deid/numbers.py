@@ -97,15 +97,15 @@ _BARE: list[_Rule] = [
     (
         "passport",
         "",
-        r"(?<![A-Za-z0-9])(?!QQ|qq|VX|vx)(?:[A-Z] ?|[A-Za-z]{1,2})[0-9]{7,9}(?:\([0-9A]\))?(?![0-9A-Za-z])",
+        r"(?<![A-Za-z0-9])(?<!准字)(?!QQ|qq|VX|vx|rs|NM|XP)(?:[A-Z] ?|[A-Za-z]{1,2})[0-9]{7,9}(?:\([0-9A]\))?(?![0-9A-Za-z])",
     ),
     # no laboratory value has eleven digits in a row
-    ("medical_number", "", _START + r"[0-9]{9,30}(?![0-9]|\.[0-9])" + _UNIT),
-    ("medical_number", "", _START + r"(?<![≥>＜<=≤±~×^/.*+-])[0-9]{7,8}(?![0-9]|\.[0-9])" + _UNIT),
+    ("medical_number", "", _START + r"(?<![A-Za-z])[0-9]{9,30}(?![0-9]|\.[0-9])" + _UNIT),
+    ("medical_number", "", _START + r"(?<![A-Za-z≥>＜<=≤±~×^/.*+-])[0-9]{7,8}(?![0-9]|\.[0-9])" + _UNIT),
     (
         "medical_number",
         "",
-        r"(?<![A-Za-z0-9.])(?<!准字)(?!(?:NCT|ISRCTN|PMID|ChiCTR|rs|NM|DNA|RNA|WBC|RBC|PLT|BNP|CRP|ALT|AST|LDH|CK|HCG|hCG|AFP|CEA|CA|PSA|Ca|Fer|SF)[^A-Za-z])"
+        r"(?<![A-Za-z0-9.])(?<!准字)(?!(?:NCT|ISRCTN|PMID|ChiCTR|rs|NM)[^A-Za-z])(?!(?:DNA|RNA|WBC|RBC|PLT|BNP|CRP|ALT|AST|LDH|CK|HCG|hCG|AFP|CEA|CA|PSA|Ca|Fer|SF)[-_]?[0-9]{1,6}(?![0-9]))"
         r"[A-Za-z]{1,6}[-_]?(?:[0-9]{5,16}(?:[-_][A-Za-z0-9]{1,12}){0,3}|[0-9]{2,8}[-_][0-9]{3,12}(?:-[0-9]{1,6})?)(?![A-Za-z0-9.])"
         + _UNIT,
     ),
@@ -153,7 +153,7 @@ _ZH: list[_Rule] = [
     (
         "account",
         "",
-        r"(?:微信|薇信|威信|微 信|V信|v信|(?<![A-Za-z])(?:[Ww]e[Cc]hat|[Ww]eixin|[Vv][Xx]|[Ww][Xx]|QQ|qq|Qq|MSN|Line|LINE|[Ss]kype|[Ww]hats[Aa]pp|Telegram)|扣扣|企鹅|支付宝|微博|抖音|钉钉|快手|小红书|淘宝|陌陌|飞信|旺旺|公众号|用户名|账号|昵称|网名|登录名|ID)"
+        r"(?:微信|薇信|威信|微 信|V信|v信|(?<![A-Za-z])(?:[Ww]e[Cc]hat|[Ww]eixin|[Vv][Xx]|[Ww][Xx]|QQ|qq|Qq|[Ss]kype|[Ww]hats[Aa]pp|Telegram)|扣扣|企鹅|支付宝|微博|抖音|钉钉|快手|小红书|淘宝|陌陌|飞信|旺旺|公众号|用户名|账号|昵称|网名|登录名)"
         r"(?:群|号码|账号|名|号|ID|id|公众号|同号|同)?(?:[\s:：是为(\[「“\"'=/,、@+就叫]|我|吧|加|联系|也|的|搜|或|电话|手机|QQ|qq|微信|号){0,8}"
         r"([A-Za-z0-9](?:[A-Za-z0-9_.-]{4,30}))(?<![.])",
     ),
@@ -182,7 +182,7 @@ _ZH: list[_Rule] = [
     (
         "medical_number",
         "",
-        rf"(?:编号|编码|序号|条码|条形码|单号|卡号|病历本|证号|流水号|工号|学号|档号|案号|编 号|号码|(?<![A-Za-z])(?:ID号?|No\.?|NO\.?|Number|MRN|PID|SN|S/N)){_IS}#?((?=[A-Za-z_-]{{0,8}}[0-9])[A-Za-z0-9](?: ?[A-Za-z0-9_/-]){{3,30}})",
+        rf"(?:编号|条码|条形码|单号|卡号|病历本|证号|流水号|工号|学号|档号|案号|编 号|号码|(?<![A-Za-z])(?:ID号?|No\.|NO\.|№|MRN)){_IS}#?((?=[A-Za-z_-]{{0,8}}[0-9])[A-Za-z0-9](?: ?[A-Za-z0-9_/-]){{3,30}})",
     ),
     ("medical_number", "〔[(", r"[\[(〔](?:19|20)[0-9]{2}[\])〕][^\n,。;0-9]{0,12}第? ?[0-9]{1,8}号"),
     (
