@@ -105,14 +105,14 @@ _FIELD = one_of(
 )
 _END = rf"(?=[^{CJK}]|$|{_FIELD}|[男女](?:[,、; 性\d|/]|$))"
 _DOTTED = re.compile(rf"{_C}{{1,12}}(?:[·•‧・∙˙]{_C}{{1,12}}){{1,4}}")
-_LATIN = re.compile(r"[A-Z][A-Za-z'’-]{1,20}(?:,? [A-Z][A-Za-z'’.-]{0,20}){0,3}(?![A-Za-z0-9])")
+_LATIN = re.compile(r"[A-ZÀ-Þ][A-Za-zÀ-ÿ'’-]{0,20}\.?(?:,? [A-ZÀ-Þ][A-Za-zÀ-ÿ'’.-]{0,20}){0,3}(?![A-Za-z0-9])")
 _LABELLED = re.compile(rf"{_C}{{2,8}}?{_END}")
 _SPACED = re.compile(rf"({_C}) {{1,4}}({_C})(?: {{1,4}}({_C}))?(?!{_C})|({_C}{{1,2}}) {{1,4}}({_C})(?!{_C})")
 _LIST = re.compile(r" ?[、/,;&+和及与 ] ?(?:主任|医师|医生|护士|副)?")
 _LONG_TITLE = re.compile(one_of(title for title in TITLES if len(title) > 1))
 _FOLLOWER = re.compile(one_of(FOLLOWERS))
 _CLINICAL = re.compile(
-    "[痛疼炎症癌瘤肠胃肝胆脾肺肾脑骨髓囊脉瓣腔叶灶节血尿糖压咳喘泻疹肿药术疗剂液胶针酶菌虫毒素钠钾钙酸胺苷膜腺]|性|科|检查|诊断|医院|病房|治疗|复查|正常|异常|阳性|阴性|情况|要求|意见|住院|门诊|护理|手术|主任|医师|医生|护士|患者|家属|签名|记录"
+    "[痛疼炎症癌瘤肠胃肝胆脾肺肾脑骨髓囊脉瓣腔叶灶节血尿糖压咳喘泻疹肿药术疗剂液胶针酶菌虫毒素钠钾钙酸胺苷膜腺]|性|科|检查|诊断|医院|病房|治疗|复查|正常|异常|阳性|阴性|情况|要求|意见|住院|门诊|护理|手术|主任|医师|医生|护士|患者|家属|签名|记录|会诊|指示|意见|看过|交代|谈话|沟通|建议|同意|说明|分析|认为|汇报|审核|批准|陪同|到场|在场|值班|到位|负责|处理|安排|联系|通知|协助|准备|完成|告知|解释|评估|观察|随访|报告|申请|执行|核对|拒绝|签字|确认|讨论|总结|姓名|电话|关系|工作|时间|日期|地点|单位|进行|尝试|相应|早泄|怎么|什么|多久|可以|需要"
 )
 
 # transliterated names of Uyghurs, Kazakhs, Tibetans, Mongols, Yi … run over these characters
@@ -345,7 +345,7 @@ def _name_end(text: str, at: int, surnames: frozenset[str], *, needs_usual: bool
 _CLOSED = re.compile(rf"[^{CJK}]|$")
 
 
-def _any_surname_end(text: str, at: int) -> int | None:
+def _any_surname_end(text: str, at: int, *, is_apart: bool = False) -> int | None:
     """A name of any surname behind a role: the given name is usual, and a sex, a verb of speech or a mark follows."""
     if (
         not "\u3400" <= text[at : at + 1] <= "\u9fff"
@@ -365,7 +365,7 @@ def _any_surname_end(text: str, at: int) -> int | None:
         if (
             is_sexed
             or _SPEAKS.match(text, end)
-            or (n_given == 2 and _CLOSED.match(text, end) and text[at] not in GIVEN)
+            or (n_given == 2 and _CLOSED.match(text, end) and (is_apart or text[at] not in GIVEN))
         ):
             return end
     return None
@@ -408,6 +408,10 @@ def _part_end(text: str, start: int, end: int) -> int:
 
 
 # --- rules --------------------------------------------------------------------------------------------------------
+
+
+_LOOSELY_DOTTED = re.compile(rf"{_C}{{2,8}}[.．⋅●]{_C}{{2,8}}(?=[^{CJK}]|$)")
+_BARE_LABELLED = re.compile(rf"{_C}{{2,3}}(?=[^{CJK}]|$)")
 
 
 def _behind_labels(text: str) -> Iterator[Found]:
@@ -466,6 +470,8 @@ _WEAK = frozenset(
 def _labelled_end(text: str, at: int, *, is_marked: bool, is_apart: bool, is_sure: bool) -> int | None:
     if at >= len(text) or text.startswith(_NOBODY, at) or _LABEL.match(text, at):
         return None
+    if is_apart and (loose := _LOOSELY_DOTTED.match(text, at)):
+        return loose.end()
     end = _dotted_end(text, at) or _sound_end(text, at, needs_mark=not (is_apart and is_sure))
     if end is None and is_apart and (latin := _LATIN.match(text, at)) and _is_latin_name(latin.group()):
         end = latin.end()
@@ -481,13 +487,17 @@ def _labelled_end(text: str, at: int, *, is_marked: bool, is_apart: bool, is_sur
     )
     if end is not None:
         return end
+    if not is_apart and is_sure and text[at - 1] in "师者人名字士":
+        bare = _BARE_LABELLED.match(text, at)
+        if bare and not _CLINICAL.search(bare.group()) and _is_given(bare.group()) and not _is_word(text, at):
+            return bare.end()
     if not is_marked and not (is_apart and is_sure):
-        return None
+        return _any_surname_end(text, at, is_apart=is_apart)
     whole = _LABELLED.match(text, at)
     if not is_sure:  # 医师：多久了
-        return _any_surname_end(text, at)
+        return _any_surname_end(text, at, is_apart=True)
     if whole and not _CLINICAL.search(whole.group()) and whole.group() not in NOT_NAMES:
-        if whole.end() - at <= 4 or _HAS_MARK.search(whole.group()):
+        if whole.end() - at <= 4 or is_marked or _HAS_MARK.search(whole.group()):
             return whole.end()
     n = _n_surname(text, at, COMMON) if is_marked else 0
     if n and not _is_word(text, at) and _is_given(text[at + n : at + n + 1]):
@@ -503,10 +513,7 @@ _MEDICAL_LATIN = re.compile(
 
 
 def _is_latin_name(value: str) -> bool:
-    words = re.split(r"[ ,]{1,2}", value)
-    if all(word.isupper() for word in words):
-        return len(words) >= 2 and all(len(word) >= 2 for word in words[:1]) and not _MEDICAL_LATIN.match(value)
-    return not _MEDICAL_LATIN.match(value)
+    return " " in value or not (_MEDICAL_LATIN.match(value) or len(value) < 3)
 
 
 _ROLE_GAP = re.compile(r"(?:\((?:[^()\n]{1,8})\))?[,:]? ?(?:\(|姓名|名叫|叫|即|是|为|系|—|-)?(?:姓名)?:? ?")
@@ -816,7 +823,7 @@ _NICKNAMED = re.compile(
     rf"(?:小名|乳名|昵称|外号|绰号|人称|爱称|家人称其|叫他|叫她|别名|(?:孩子|宝宝|儿子|女儿|弟弟|妹妹|小孩|娃|他|她)名?叫)(?:叫|是|为|:|“|\"|「)?[“\"「]?({_C}{{2,3}})(?=[^{CJK}]|$|[的于因在])"
 )
 _TWICE = re.compile(
-    r"(?:([丽莉娜婷芳娟玲红燕强军亮磊涛鹏浩佳琳蕾薇菲萌雯倩颖洁媛媚嫣洋阳昊凯轩宇航辉豪晨囡妞圆甜果壮虎龙琪欣楠])\1)(?![\1])"
+    r"(?:([丽莉娜婷芳娟玲红燕强军亮磊涛鹏浩佳琳蕾薇菲萌雯倩颖洁媛媚嫣洋阳昊凯轩宇航辉豪晨圆虎龙琪欣楠])\1)(?![\1])"
 )
 _NOT_CALLED = re.compile(
     "小(?:叶|麦|金丹|马|白|黄|高|方|包|平|安|毛|康|温|石|田|江|于|时|关|单|文|成|常|易|管|简|解|房|路|车|盖|代|左|全|梅|兰|余|党|章|鱼)|老(?:年|白|石|高|万|路|房|车|黄|解)|阿(?:胶|姨|司|莫|奇|片|托|尔)|小(?:陈皮|孙子|孙女|许多|马驹|苏打|胡须|胡同|杜鹃|程度)|老(?:陈醋|孙子)"
