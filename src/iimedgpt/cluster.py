@@ -8,6 +8,7 @@ loopback only, keeps what it must put on disk in the run's private folder, and i
 from __future__ import annotations
 
 import json
+import logging
 import os
 import pickle
 import shutil
@@ -34,6 +35,8 @@ _QUIET = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+# what keeps Ray on one machine under Windows and macOS: every server listens on 127.0.0.1 only
+_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 def map_on_cluster(
@@ -54,13 +57,14 @@ def map_on_cluster(
         IIMedGPTError: the cluster is not there, is lost, or the work failed; never with text of a row.
         MissingExtraError: without Ray.
     """
-    ray = _import()
+    ray = _import(address)
     work = pickle.dumps((make, arguments))
     source = iter(items)
     with _connected(ray, n_workers, address, folder):
         context = ray.data.DataContext.get_current()
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         while window := list(islice(iter(lambda: list(islice(source, CHUNK)), []), WINDOW)):
             yield from _run_window(ray, work, window)
 
@@ -112,8 +116,8 @@ def _applied(work: bytes) -> Callable[[Any], Any]:
     return applied
 
 
-def _import() -> ModuleType:
-    for name, value in _QUIET.items():
+def _import(address: str | None) -> ModuleType:
+    for name, value in (_QUIET if address else _QUIET | _LOOPBACK).items():
         os.environ.setdefault(name, value)
     try:
         import ray
