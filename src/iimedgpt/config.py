@@ -126,15 +126,12 @@ class RecordsConfig(Section):
     max_text_chars: int = Field(
         default=20_000, gt=0, description="longest text of one event, in characters; longer ones drop the row"
     )
+    # excluded from what decides the result: who does the work does not
     engine: Literal["local", "ray"] = Field(
-        default="local",
-        exclude=True,  # who does the work does not decide the result
-        description="who works through records and instructions: processes of this machine, or a Ray cluster",
+        default="local", exclude=True, description="who does the work: processes of this machine, or a Ray cluster"
     )
     ray_address: str | None = Field(
-        default=None,
-        exclude=True,
-        description="address of a running Ray cluster, 'host:6379'; none starts one on this machine, on loopback",
+        default=None, exclude=True, description="running Ray cluster, 'host:6379'; none starts one here, on loopback"
     )
     max_seconds: float = Field(
         default=5.0, gt=0.0, description="longest de-identification of one record, in seconds; then it is dropped"
@@ -148,8 +145,7 @@ class RecordsConfig(Section):
         default="", description="the run's own name, to go on with records that have not passed the leak gate"
     )
     allow_english: bool = Field(
-        default=False,
-        description="read English records, of which de-identification misses more than of Chinese ones",
+        default=False, description="read English records, of which de-identification misses more than of Chinese ones"
     )
 
 
