@@ -126,9 +126,8 @@ class RecordsConfig(Section):
     max_text_chars: int = Field(
         default=20_000, gt=0, description="longest text of one event, in characters; longer ones drop the row"
     )
-    # excluded from what decides the result: who does the work does not
     engine: Literal["local", "ray"] = Field(
-        default="local", exclude=True, description="who does the work: processes of this machine, or a Ray cluster"
+        default="local", exclude=True, description="who works (no part of the result): processes here, or a Ray cluster"
     )
     ray_address: str | None = Field(
         default=None, exclude=True, description="running Ray cluster, 'host:6379'; none starts one here, on loopback"
