@@ -12,7 +12,7 @@ from iimedgpt.types import Language
 N_CHARS = 4  # of the pieces that repetition is told by
 MIN_REPETITIVE_CHARS = 60  # shorter answers, lists of findings above all, repeat pieces rightly
 MIN_DISTINCT_FRAC = 0.3
-MIN_LETTERS = 8  # fewer say nothing of a language: "CT", "B超"
+MIN_LETTERS = 8  # fewer say nothing of a language: "pH", "B超"
 MIN_CHINESE_FRAC, MAX_CHINESE_FRAC = 0.3, 0.3  # of the letters of a Chinese, of an English answer
 
 
@@ -37,10 +37,11 @@ def is_repetitive(answer: str, language: Language) -> bool:
 
 def is_other_language(answer: str, language: Language) -> bool:
     """True where the letters are mostly not of the record's language."""
-    letters = [char for char in answer if char.isalpha()]
-    if len(letters) < MIN_LETTERS:
+    n_chinese = sum("\u4e00" <= char <= "\u9fff" for char in answer)
+    n_letters = n_chinese + sum(char.isascii() and char.islower() for char in answer)  # capitals are abbreviations
+    if n_letters < MIN_LETTERS:
         return False
-    chinese_frac = sum("\u4e00" <= char <= "\u9fff" for char in letters) / len(letters)
+    chinese_frac = n_chinese / n_letters
     return chinese_frac < MIN_CHINESE_FRAC if language == "zh" else chinese_frac > MAX_CHINESE_FRAC
 
 
