@@ -172,29 +172,45 @@ class Store:
 
         Items that they had opened come first, then those with a free slot.
         """
-        done = self.votes_in_force(annotator_id).keys()
         for _ in range(N_CLAIM_TRIES):
-            with self._engine.connect() as connection:
-                query = sql.select(_claims.c.item_id, _claims.c.annotator_id, _claims.c.slot)
-                taken: dict[str, dict[int, str]] = {}
-                for item_id, owner, slot in connection.execute(query.where(_claims.c.run == self.run)):
-                    taken.setdefault(item_id, {})[slot] = owner
-            mine = [item for item in items if annotator_id in taken.get(item, {}).values()]
-            for item in mine:
-                if item not in done:
-                    return item
-            free = next((item for item in items if item not in mine and len(taken.get(item, {})) < n_slots), None)
-            if free is None:
+            opened, free = self._open_items(items, annotator_id, n_slots)
+            if opened:
+                return opened[0]
+            if not free:
                 return None
-            slot = next(slot for slot in range(n_slots) if slot not in taken.get(free, {}))
+            item_id, slot = free[0]
             try:
                 with self._writing() as connection:
-                    row = {"run": self.run, "item_id": free, "slot": slot, "annotator_id": annotator_id}
+                    row = {"run": self.run, "item_id": item_id, "slot": slot, "annotator_id": annotator_id}
                     connection.execute(_claims.insert().values(**row))
-                return free
+                return item_id
             except IntegrityError:  # someone else took the slot in between
                 continue
         raise DataError("no item could be claimed: too many clinicians at once", expected="a moment's patience")
+
+    def n_open(self, items: Sequence[str], annotator_id: str, n_slots: int) -> int:
+        """How many items a clinician has opened and not voted on, or may still get."""
+        opened, free = self._open_items(items, annotator_id, n_slots)
+        return len(opened) + len(free)
+
+    def _open_items(
+        self, items: Sequence[str], annotator_id: str, n_slots: int
+    ) -> tuple[list[str], list[tuple[str, int]]]:
+        """(a clinician's own items without a vote, others with their first free slot)."""
+        query = sql.select(_claims.c.item_id, _claims.c.annotator_id, _claims.c.slot)
+        taken: dict[str, dict[int, str]] = {}
+        with self._engine.connect() as connection:
+            for item_id, owner, slot in connection.execute(query.where(_claims.c.run == self.run)):
+                taken.setdefault(item_id, {})[slot] = owner
+        done = self.votes_in_force(annotator_id)
+        opened, free = [], []
+        for item_id in items:
+            slots = taken.get(item_id, {})
+            if annotator_id in slots.values():
+                opened += [item_id] if item_id not in done else []
+            elif len(slots) < n_slots:
+                free.append((item_id, next(slot for slot in range(n_slots) if slot not in slots)))
+        return opened, free
 
     def append(self, vote: Vote) -> bool:
         """Store a vote durably. True for a new row, False where the same vote is stored already.
@@ -264,6 +280,11 @@ class Store:
     def read_judgements(self) -> list[Judgement]:
         """Comparisons that count: one a clinician, prompt and criterion."""
         return [judgement for vote in self.all_in_force() for judgement in vote.judgements]
+
+    def n_rows(self) -> int:
+        """Rows of the log, undone votes and undos included."""
+        with self._engine.connect() as connection:
+            return int(connection.scalar(sql.select(sql.func.count()).where(_votes.c.run == self.run)) or 0)
 
     def _rows(self, *conditions: sql.ColumnElement[bool]) -> list[Any]:
         query = sql.select(_votes).where(_votes.c.run == self.run, *conditions).order_by(_votes.c.seq)
