@@ -120,7 +120,14 @@ def progress(desk: Desk, mode: str, annotator: Annotator) -> dict[str, int]:
 def item_values(desk: Desk, mode: str, item: Item, annotator: Annotator) -> dict[str, Any]:
     """What both kinds of pages show of an item."""
     sections, question = record_and_task(item.prompt)
-    return {"mode": mode, "item": item, "sections": sections, "question": question, **progress(desk, mode, annotator)}
+    return {
+        "mode": mode,
+        "item": item,
+        "spoken": "zh-CN" if item.language == "zh" else "en",
+        "sections": sections,
+        "question": question,
+        **progress(desk, mode, annotator),
+    }
 
 
 def store_vote(desk: Desk, vote: Vote, reply: dict[str, Any]) -> Response:
