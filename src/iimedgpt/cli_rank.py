@@ -56,7 +56,7 @@ def rank(
     elif export:
         for file, n_rows in serve.write_export(config).items():
             log.print(f"[green]✓[/] {file:<18} {n_rows:,} rows")
-        typer.echo(str(config.run_dir / serve.FOLDER))
+        typer.echo(str(config.run_dir / "rank"))
     else:
         scheme = "https" if tls_cert else "http"
         shown = f"[{host}]" if ":" in host else host

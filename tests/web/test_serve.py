@@ -46,8 +46,9 @@ def manifest(stage: str) -> dict[str, object]:
 
 
 @pytest.fixture
-def recipe(tmp_path: Path) -> Path:
-    """A run whose answers are sampled: two prompts, one of which has nothing to choose among."""
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run whose answers are sampled: three prompts, one of which has nothing to choose among."""
+    monkeypatch.setenv("IIMEDGPT_SECRET_FILE", str(tmp_path / "secret"))
     run = tmp_path / "runs" / "ward"
     conversations, candidates = [], []
     for number in range(3):
@@ -148,6 +149,24 @@ def test_a_vote_that_was_acknowledged_is_there_after_kill_9_and_in_the_export(re
     (ranking,) = io.read_jsonl(tmp_path / "runs" / "ward" / "rank" / "rankings.jsonl", Ranking)
     assert [len(tier) for tier in ranking.tiers] == [1, 2, 1]
     assert ranking.prompt_id in ranking.shown_order  # the reference answer is among them, by its conversation's id
+
+
+def test_a_forgotten_patients_votes_and_words_are_gone_and_the_others_stay(recipe: Path, tmp_path: Path) -> None:
+    key = rank(recipe, "--add-annotator", "Dr Li").stdout.strip()
+    with running(recipe) as (_, url):
+        client = Client(url).log_in(key)
+        for number, word in enumerate(("磷霉素一号", "磷霉素二号")):
+            vote = {"vote_id": f"{number:032x}", "kind": "rank", "seconds": 3.0, "ranks": dict.fromkeys("ABCD", 1)}
+            path = client.send("GET", "/rank").getheader("location") or ""
+            assert client.status("POST", path, {**vote, "edited": {"letter": "A", "text": word}}) == 200
+    assert rank(recipe, "--export").returncode == 0
+    command = [sys.executable, "-m", "iimedgpt", "records", str(recipe), "--forget", "patient-0"]
+    assert subprocess.run(command, check=False, capture_output=True, timeout=60).returncode == 0
+    folder = tmp_path / "runs" / "ward" / "rank"
+    left = b"".join(path.read_bytes() for path in folder.iterdir()).decode("utf-8", "replace")
+    assert "磷霉素一号" not in left
+    assert "磷霉素二号" in left
+    assert not list(folder.glob("*.jsonl"))
 
 
 def test_only_prompts_with_a_choice_are_shown(recipe: Path) -> None:

@@ -1,15 +1,16 @@
 """Where clinicians' votes live: an append-only log in SQLite, or in PostgreSQL by URL.
 
 A vote that was acknowledged survives a power loss: SQLite runs with a write-ahead log and
-``synchronous=FULL``, PostgreSQL with its defaults. Nothing is changed or deleted; an undo is a row
-of its own. A vote carries an id made by the page, so that sending it twice stores it once.
+``synchronous=FULL``, PostgreSQL with its defaults. Nothing is changed or deleted but a forgotten
+patient's votes; an undo is a row of its own. A vote carries an id made by the page, so that sending
+it twice stores it once.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -20,10 +21,12 @@ from sqlalchemy import event as listeners
 from sqlalchemy.exc import IntegrityError
 
 from iimedgpt import io
-from iimedgpt.errors import DataError
+from iimedgpt.config import RunConfig
+from iimedgpt.errors import ConfigError, DataError
 from iimedgpt.text import content_id
 from iimedgpt.types import Frozen, Judgement, Ranking
 
+FOLDER = "rank"  # in the run's
 BUSY_S = 60  # a writer waits so long for another one
 N_CLAIM_TRIES = 50
 
@@ -116,6 +119,22 @@ class Store:
         path = io.make_private_dir(folder) / "votes.sqlite"
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # its log files take the same mode
         return cls(f"sqlite:///{path}", run)
+
+    @classmethod
+    def of_run(cls, config: RunConfig) -> Store:
+        """SQLite in the run's folder, or the database that the environment names.
+
+        Raises:
+            ConfigError: the environment variable is not set.
+            DataError: the database does not answer.
+        """
+        variable = config.rank.database_url_env
+        if variable is None:
+            return cls.in_folder(config.run_dir / FOLDER, config.name)
+        url = os.environ.get(variable, "")
+        if not url:
+            raise ConfigError(f"{variable} is not set", hint=f"export {variable}=postgresql+psycopg://USER:…@HOST/NAME")
+        return cls(url, config.name)
 
     def close(self) -> None:
         self._engine.dispose()
@@ -280,6 +299,28 @@ class Store:
     def read_judgements(self) -> list[Judgement]:
         """Comparisons that count: one a clinician, prompt and criterion."""
         return [judgement for vote in self.all_in_force() for judgement in vote.judgements]
+
+    def forget(self, is_theirs: Callable[[str], bool]) -> int:
+        """Delete all votes on a patient's items; returns how many.
+
+        Args:
+            is_theirs: True for a vote, as JSON, that names the patient or what is theirs.
+        """
+        rows = self._rows()
+        gone = [row for row in rows if row["kind"] != "undo" and is_theirs(row["body"])]
+        ids = {(row["annotator_id"], row["vote_id"]) for row in gone}
+        gone += [row for row in rows if row["kind"] == "undo" and (row["annotator_id"], row["body"]) in ids]
+        with self._writing() as connection:
+            for row in gone:
+                connection.execute(_votes.delete().where(_votes.c.seq == row["seq"]))
+                theirs = sql.and_(_claims.c.run == self.run, _claims.c.item_id == row["item_id"])
+                connection.execute(_claims.delete().where(theirs))
+        if gone and self._engine.dialect.name == "sqlite":  # the text goes from the files, too
+            raw = self._engine.raw_connection()
+            for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                raw.cursor().execute(statement)
+            raw.close()
+        return len(gone)
 
     def n_rows(self) -> int:
         """Rows of the log, undone votes and undos included."""

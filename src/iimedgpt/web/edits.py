@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from iimedgpt.io import Secret
-from iimedgpt.records.deid import PLACEHOLDERS, Deidentifier
+from iimedgpt.records.deid import Deidentifier
+from iimedgpt.records.deid.deidentifier import PLACEHOLDERS
 from iimedgpt.records.raw import RawRecord
 from iimedgpt.types import Event, EventKind, Language
 

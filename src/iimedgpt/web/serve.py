@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ import uvicorn
 from iimedgpt.config import RunConfig
 from iimedgpt.errors import ConfigError, IIMedGPTError
 from iimedgpt.io import Secret
-from iimedgpt.preferences.store import Store
+from iimedgpt.preferences.store import FOLDER, Store
 from iimedgpt.web import export
 from iimedgpt.web.access import key_hash, new_key
 from iimedgpt.web.app import create_app
@@ -22,24 +21,7 @@ from iimedgpt.web.items import comparison_items, ranking_items
 
 log = logging.getLogger(__name__)
 
-FOLDER = "rank"
 N_MOST_REQUESTS = 200  # at once; more are told to come back
-
-
-def open_store(config: RunConfig) -> Store:
-    """The votes' database: SQLite in the run's folder, or the one that the environment names.
-
-    Raises:
-        ConfigError: the environment variable is not set.
-        DataError: the database does not answer.
-    """
-    variable = config.rank.database_url_env
-    if variable is None:
-        return Store.in_folder(config.run_dir / FOLDER, config.name)
-    url = os.environ.get(variable, "")
-    if not url:
-        raise ConfigError(f"{variable} is not set", hint=f"export {variable}=postgresql+psycopg://USER:…@HOST/NAME")
-    return Store(url, config.name)
 
 
 def add_annotator(config: RunConfig, name: str) -> str:
@@ -52,7 +34,7 @@ def add_annotator(config: RunConfig, name: str) -> str:
     if not 0 < len(name.strip()) <= 80 or not name.isprintable():
         raise ConfigError("an annotator's name has 1 to 80 printable characters")
     key = new_key()
-    store = open_store(config)
+    store = Store.of_run(config)
     store.add_annotator(name.strip(), key_hash(key))
     store.close()
     return key
@@ -64,14 +46,14 @@ def remove_key(config: RunConfig, name: str) -> None:
     Raises:
         DataError: nobody has this name.
     """
-    store = open_store(config)
+    store = Store.of_run(config)
     store.remove_key(name.strip())
     store.close()
 
 
 def write_export(config: RunConfig) -> dict[str, int]:
     """Votes as files in the run's ``rank`` folder; returns rows by file."""
-    store = open_store(config)
+    store = Store.of_run(config)
     written = export.write(store, ranking_items(config), config.run_dir / FOLDER)
     store.close()
     return written
@@ -93,7 +75,7 @@ def serve(
     if not is_loopback(host) and certificate is None:
         log.warning("%s: others can reach this address, and without TLS keys travel readable", host)
         log.warning("give --tls-cert and --tls-key, or put a proxy that speaks TLS before it")
-    store = open_store(config)
+    store = Store.of_run(config)
     if not any(annotator.is_active for annotator in store.annotators()):
         raise IIMedGPTError(
             "nobody has a key yet: the page does not start", hint="iimedgpt rank RUN.toml --add-annotator NAME"
