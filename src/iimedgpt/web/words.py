@@ -72,7 +72,7 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     ),
     "nothing": ("此处没有条目", "No items here"),
     "nothing_text": ("本次运行没有可比较的模型回答。", "This run has no answers of two models to compare."),
-    "unseen": ("每位医生独立评阅，回答顺序随机。", "Answers stand in random order; nobody sees your votes."),
+    "unseen": ("每位医生独立评阅，回答顺序随机。", "Each clinician votes alone; answers stand in random order."),
     "safety": ("安全性", "Safety"),
     "professionalism": ("专业性", "Professionalism"),
     "fluency": ("流畅性", "Fluency"),
