@@ -15,8 +15,8 @@ from iimedgpt.mixture.duplicates import cluster, components
 from iimedgpt.mixture.split import split_together
 
 WORDS = (
-    "咳嗽", "发热", "胸闷", "头痛", "腹泻", "水肿", "心悸", "乏力", "皮疹", "黄疸", "3天", "1周", "伴", "无", "加重", "缓解",
-    "夜间",     "活动后", "受凉后", "进食后",
+    "咳嗽", "发热", "胸闷", "头痛", "腹泻", "水肿", "心悸", "乏力", "皮疹", "黄疸",
+    "3天", "1周", "伴", "无", "加重", "缓解", "夜间", "活动后", "受凉后", "进食后",
 )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from iimedgpt.records.deid.numbers import half_width
 from iimedgpt.records.deid.roles import NOT_GIVEN
