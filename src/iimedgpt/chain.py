@@ -26,7 +26,7 @@ def stages() -> tuple[Stage, ...]:
         _made("instructions", ("instructions",), ("records",), _instructions, _instructions_inputs),
         _made("mixture", ("mixture",), ("records", "instructions"), _mixture, _mixture_inputs),
         _made("sft", ("model", "sft"), ("mixture",), _sft, _model_inputs, is_collective=True),
-        _made("sample", ("model", "sample"), ("mixture", "sft"), _sample, _model_inputs),
+        _made("sample", ("model", "endpoint", "sample"), ("mixture", "sft"), _sample, _model_inputs),
         _made("pairs", ("pairs",), ("mixture", "sample"), _pairs, _pairs_inputs),
         _made("dpo", ("model", "dpo"), ("pairs", "sft"), _dpo, _model_inputs, is_collective=True),
         _made("evaluate", ("model", "evaluate"), ("mixture", "pairs", "sft", "dpo"), _evaluate, _model_inputs),

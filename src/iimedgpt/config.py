@@ -10,13 +10,104 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from iimedgpt.sources import AgainstSource as AgainstSource
-from iimedgpt.sources import Fraction as Fraction
-from iimedgpt.sources import OtherSource as OtherSource
-from iimedgpt.sources import RecordMapping as RecordMapping
-from iimedgpt.sources import RecordReader as RecordReader
-from iimedgpt.sources import RecordSource as RecordSource
-from iimedgpt.sources import Section as Section
+from iimedgpt.preference_config import EndpointConfig as EndpointConfig
+from iimedgpt.preference_config import PairImport as PairImport
+from iimedgpt.preference_config import PairsConfig as PairsConfig
+from iimedgpt.preference_config import RankConfig as RankConfig
+from iimedgpt.preference_config import SampleConfig as SampleConfig
+from iimedgpt.section import Fraction as Fraction
+from iimedgpt.section import Section as Section
+
+RecordReader = Literal[
+    "table",
+    "notes",
+    "dialogues",
+    "jsonl",
+    "synthetic",
+    "ai_hospital_records",
+    "ai_hospital",
+    "easymed_spbench",
+    "dialmed",
+    "mts_dialog",
+    "aci_bench",
+]
+OtherReader = Literal["toyhom", "sharegpt", "conversations"]
+
+
+class RecordMapping(Section):
+    """What the columns of a table are: how a hospital's own names become ours."""
+
+    patient: str | None = Field(
+        default=None,
+        description="column of the patient's id; without one every row is its own patient (dialogues only)",
+    )
+    encounter: str | None = Field(
+        default=None, description="column of the encounter's id; rows with equal ids become one record"
+    )
+    time: str | None = Field(
+        default=None, description="column of the date and time of the row; events keep minutes since the first"
+    )
+    department: str | None = Field(default=None, description="column of the department")
+    diagnosis_code: str | None = Field(
+        default=None, description="column of the ICD code of the main diagnosis; kept beside the text, never in it"
+    )
+    sections: dict[str, str] = Field(
+        default={},
+        description="wide format: column to kind of event, or to 'kind:label' where the text is to keep a label",
+    )
+    kind: str | None = Field(
+        default=None, description="long format: column that says which section the row is; its text is in 'text'"
+    )
+    text: str | None = Field(default=None, description="long format: column of the section's text")
+    kinds: dict[str, str] = Field(
+        default={}, description="long format: values of 'kind' that are no known heading, to kind of event"
+    )
+    notes: tuple[str, ...] = Field(default=(), description="columns of whole notes, to be split at their headings")
+    dialogue: str | None = Field(
+        default=None, description="column of a dialogue: text with speakers' labels, or a list of turns (sharegpt)"
+    )
+    identifiers: dict[str, str] = Field(
+        default={},
+        description="column to category (name, phone, id_card, address …): values are scrubbed from the record's text",
+    )
+    ignore: tuple[str, ...] = Field(default=(), description="columns left out on purpose: not reported as unmapped")
+
+
+class RecordSource(Section):
+    """One source of records."""
+
+    reader: RecordReader = Field(description="which reader understands the source")
+    path: str | None = Field(
+        default=None, description="file or folder, relative to --data; none for the synthetic generator and for SQL"
+    )
+    n_max: int | None = Field(default=None, gt=0, description="read at most so many rows of the source")
+    language: Literal["zh", "en"] = Field(default="zh", description="language of the records")
+    format: Literal["auto", "csv", "tsv", "json", "jsonl", "parquet", "excel", "sql"] = Field(
+        default="auto", description="format of a table; auto goes by the file's suffix"
+    )
+    encoding: Literal["auto", "utf-8", "gb18030"] = Field(
+        default="auto", description="encoding of text files; auto tells UTF-8 from GB18030, file by file"
+    )
+    mapping: RecordMapping = Field(default=RecordMapping(), description="what the columns of a table are")
+    sheet: str | None = Field(default=None, description="Excel: name of the sheet; none takes the first")
+    items: str = Field(
+        default="", description="JSON: dotted path of the list of rows; empty where the file is the list"
+    )
+    url_env: str | None = Field(
+        default=None, description="SQL: environment variable that holds the SQLAlchemy URL with its password"
+    )
+    url: str | None = Field(default=None, description="SQL: SQLAlchemy URL without a password, instead of url_env")
+    query: str | None = Field(default=None, description="SQL: one SELECT without ORDER BY")
+    patient_from: Literal["file", "folder"] = Field(
+        default="file",
+        description="notes and dialogues in text files: whose the file is, by its name, or by its folder's",
+    )
+    max_line_bytes: int = Field(
+        default=16 * 2**20, ge=1024, description="longest line, row or note file, in bytes; longer ones are rejected"
+    )
+    max_held_mb: int = Field(
+        default=256, gt=0, description="most text, in MiB, of encounters whose rows do not stand together"
+    )
 
 
 class RecordsConfig(Section):
@@ -87,20 +178,17 @@ class InstructionsConfig(Section):
     )
 
 
+class OtherSource(Section):
+    """One source of other instruction data for the mixture."""
+
+    reader: OtherReader = Field(description="format of the source")
+    path: str | None = Field(default=None, description="file, relative to --data; none for the packaged set")
+    n_max: int | None = Field(default=None, gt=0, description="take at most so many, evenly spread over the file")
+    license: str = Field(default="unstated", description="licence as stated by the source")
+
+
 class MixtureConfig(Section):
     """Record instructions and other data, split by patient (and disease)."""
-
-    against: tuple[AgainstSource, ...] = Field(
-        default=(), description="exams and evaluation sets: training rows that repeat a piece of one are dropped"
-    )
-    near_duplicates: Literal["together", "drop"] = Field(
-        default="together",
-        description="records that say nearly the same: on one side of the split together with their patients, or all "
-        "but the first dropped",
-    )
-    max_same_answer: int = Field(
-        default=50, ge=1, description="copies of one free-text answer kept over all patients; more are boilerplate"
-    )
 
     other: tuple[OtherSource, ...] = Field(default=(), description="other data; empty means records only")
     other_frac: Fraction = Field(
@@ -189,55 +277,6 @@ class SFTConfig(TrainConfig):
     )
 
 
-class SampleConfig(Section):
-    """Answers sampled from the SFT model for preference pairs."""
-
-    n_records: int = Field(default=24, gt=0, description="training records to sample for")
-    n_test_records: int = Field(default=8, ge=0, description="held-out records to sample for (evaluation pairs)")
-    n_samples: int = Field(default=1, gt=0, description="answers a prompt")
-    temperature: float = Field(default=0.8, ge=0.0, le=4.0, description="0 is greedy")
-    max_new_tokens: int = Field(default=48, gt=0, description="longest answer in tokens")
-    tasks: tuple[str, ...] = Field(default=(), description="tasks to sample; empty takes all")
-
-
-class RankConfig(Section):
-    """The page on which clinicians rank answers and compare models (`iimedgpt rank`)."""
-
-    n_answers: int = Field(default=4, ge=2, le=6, description="most answers to a prompt, the reference included")
-    use_reference: bool = Field(default=True, description="the reference answer stands among them, unnamed")
-    tasks: tuple[str, ...] = Field(default=(), description="tasks to rank; empty takes all that were sampled")
-    n_items: int | None = Field(default=None, gt=0, description="at most so many prompts, in the order sampled")
-    annotators_per_item: int = Field(default=2, ge=1, le=20, description="clinicians who see the same prompt")
-    compare: tuple[str, ...] = Field(
-        default=(), description="two files of answers (as candidates.jsonl), one a model, to compare blind; from --data"
-    )
-    compare_items: str | None = Field(
-        default=None, description="conversations answered there (JSONL); none takes the run's own test.jsonl"
-    )
-    database_url_env: str | None = Field(
-        default=None, description="environment variable that holds a PostgreSQL URL; none takes SQLite in the run"
-    )
-    session_hours: float = Field(default=12.0, gt=0.0, le=168.0, description="a login lasts so many hours")
-
-
-class PairsConfig(Section):
-    """Preference pairs."""
-
-    use_reference: bool = Field(default=True, description="reference answer over the model's own sample")
-    use_rules: bool = Field(default=True, description="reference answer over one with a named clinical error")
-    max_rules_per_answer: int = Field(default=1, ge=1, description="rule-made errors per correct answer")
-    max_similarity: Fraction = Field(
-        default=0.95,
-        description="pairs whose answers are more alike (character LCS ratio) are dropped, rules exempt",
-    )
-    max_length_ratio: float = Field(
-        default=4.0, ge=1.0, description="drop a pair when one answer is so many times longer than the other"
-    )
-    test_frac: Fraction = Field(
-        default=1.0, description="share of held-out patients whose rule-made pairs are kept for evaluation"
-    )
-
-
 class DPOConfig(TrainConfig):
     """Preference alignment from the SFT result, which is also the reference."""
 
@@ -300,6 +339,7 @@ class RunConfig(Section):
     mixture: MixtureConfig = MixtureConfig()
     model: ModelConfig = ModelConfig()
     sft: SFTConfig = SFTConfig()
+    endpoint: EndpointConfig = EndpointConfig()
     sample: SampleConfig = SampleConfig()
     rank: RankConfig = RankConfig()
     pairs: PairsConfig = PairsConfig()

@@ -207,6 +207,11 @@ class PreferencePair(Frozen):
     strength: float = Field(default=1.0, ge=0.0, le=1.0)
     from_ids: tuple[str, ...] = ()
     is_synthetic: bool = False
+    n_annotators: int = Field(default=0, ge=0)  # people or judges who voted; 0 for references and rules
+    origin: str = ""  # data set that an import comes from
+    score_gap: float | None = Field(default=None, ge=0.0)  # in the points of an import's own scale
+    is_out_of_distribution: bool = False  # of a source that is never trained on
+    caveat: str = ""  # goes wherever the pair goes: "not reviewed by a clinician"
 
 
 class Verdict(StrEnum):
@@ -266,18 +271,11 @@ class Generation(Frozen):
     is_finished: bool
 
 
-class LanguageModel(Protocol):
-    """What a stage may ask of a model. Stages are handed one and never load it themselves."""
+class Generator(Protocol):
+    """Whatever answers prompts: a local model, or an endpoint on the network."""
 
     @property
     def model_id(self) -> str: ...
-
-    def score(self, items: Sequence[tuple[Sequence[Message], str]]) -> list[AnswerScore]:
-        """Likelihood of each answer after its prompt, in the order given.
-
-        Prompts that share a beginning are read once; put them side by side.
-        """
-        ...
 
     def generate(
         self,
@@ -285,7 +283,25 @@ class LanguageModel(Protocol):
         *,
         max_new_tokens: int,
         temperature: float,
-        seed: int,
+        seed: int | Sequence[int],
     ) -> list[Generation]:
-        """One answer per prompt, in the order given. ``temperature = 0`` is greedy."""
+        """One answer per prompt, in the order given. ``temperature = 0`` is greedy.
+
+        With one seed for each prompt, an answer depends on its prompt and its seed only; one seed for
+        all gives each place in the list a stream of its own.
+
+        Raises:
+            GenerationError: there is no answer to be had.
+        """
+        ...
+
+
+class LanguageModel(Generator, Protocol):
+    """What a stage may ask of a model. Stages are handed one and never load it themselves."""
+
+    def score(self, items: Sequence[tuple[Sequence[Message], str]]) -> list[AnswerScore]:
+        """Likelihood of each answer after its prompt, in the order given.
+
+        Prompts that share a beginning are read once; put them side by side.
+        """
         ...

@@ -15,13 +15,7 @@ from iimedgpt.cli import app
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
-LIGHT = (
-    "iimedgpt.cli",
-    "iimedgpt.evaluation.evaluate",
-    "iimedgpt.preferences.pairs",
-    "iimedgpt.report.table",
-    "iimedgpt.web.serve",
-)
+LIGHT = ("iimedgpt.cli", "iimedgpt.evaluation.evaluate", "iimedgpt.preferences.pairs", "iimedgpt.report.table")
 
 
 @pytest.mark.parametrize("module", LIGHT)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from iimedgpt.config import ModelConfig
+from iimedgpt.engine import generate
 from iimedgpt.engine.generate import TrieLanguageModel, draw
 from iimedgpt.engine.models import LoadedModel, load_model, stock_logps
 from iimedgpt.types import Message
@@ -52,6 +53,34 @@ def test_a_sampled_answer_depends_on_its_place_and_the_seed_only(loaded: LoadedM
     assert model.generate(PROMPTS[:4], seed=3, **options) == whole[:4]
     assert model.generate(PROMPTS, seed=4, **options) != whole
     assert len({answer.text for answer in whole}) > 1
+
+
+def test_with_a_seed_of_its_own_an_answer_depends_on_prompt_and_seed_only(loaded: LoadedModel) -> None:
+    model = TrieLanguageModel(loaded, "tiny")
+    options = {"max_new_tokens": 10, "temperature": 1.0}
+    seeds = list(range(len(PROMPTS)))
+    whole = model.generate(PROMPTS, seed=seeds, **options)
+    assert model.generate(PROMPTS[5:7], seed=seeds[5:7], **options) == whole[5:7]
+    assert model.generate(PROMPTS[::-1], seed=seeds[::-1], **options) == whole[::-1]
+
+
+def test_several_answers_of_one_prompt_read_it_once(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    before = generate.trie_layout
+
+    def counted(position: torch.Tensor, end: torch.Tensor) -> object:
+        read.append(len(position))
+        return before(position, end)
+
+    monkeypatch.setattr(generate, "trie_layout", counted)
+    model = TrieLanguageModel(loaded, "tiny")
+    options = {"max_new_tokens": 10, "temperature": 1.0}
+    alone = [model.generate(PROMPTS[:1], seed=[seed], **options)[0] for seed in range(4)]
+    n_prompt = read[0]
+    read.clear()
+    assert model.generate(PROMPTS[:1] * 4, seed=range(4), **options) == alone
+    assert read == [n_prompt]
+    assert len({answer.text for answer in alone}) > 1
 
 
 def test_an_answer_is_never_longer_than_asked(loaded: LoadedModel) -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from iimedgpt import io, mixture
 from iimedgpt.config import RunConfig
-from iimedgpt.errors import DataError
+from iimedgpt.endpoint import UnansweredError
+from iimedgpt.errors import DataError, GenerationError
 from iimedgpt.manifest import Manifest
 from iimedgpt.preferences import pairs, sample
 from iimedgpt.run import Stage, StageContext, execute
@@ -50,14 +51,20 @@ class ScriptedModel:
         raise NotImplementedError
 
     def generate(
-        self, prompts: Sequence[Sequence[Message]], *, max_new_tokens: int, temperature: float, seed: int
+        self,
+        prompts: Sequence[Sequence[Message]],
+        *,
+        max_new_tokens: int,
+        temperature: float,
+        seed: int | Sequence[int],
     ) -> list[Generation]:
         self.n_calls += 1
         if self.n_calls == self.fail_at_call:
             raise KeyboardInterrupt
-        rng = random.Random(seed if temperature > 0 else 0)
+        assert not isinstance(seed, int)
         answers = []
-        for prompt in prompts:
+        for prompt, its_seed in zip(prompts, seed, strict=True):
+            rng = random.Random(its_seed if temperature > 0 else 0)
             is_empty = bool(self.empty_for) and self.empty_for in prompt[-1].content
             text = "" if is_empty else f"  多休息，编号{rng.randrange(1000)}，按时复诊。\n"
             answers.append(Generation(text=text, is_finished=temperature > 0))
@@ -231,7 +238,7 @@ def test_sample_answers_the_first_records_and_counts_empty_ones(tmp_path: Path) 
 
 
 def test_interrupted_sampling_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sample, "CHUNK_PROMPTS", 5)  # 18 prompts twice and 6 once: 4 + 4 + 2 chunks
+    monkeypatch.setattr(sample, "CHUNK_ANSWERS", 5)  # 18 prompts twice and 6 once: 8 + 2 chunks
     whole, broken = config(tmp_path / "whole"), config(tmp_path / "broken")
     model = ScriptedModel()
     run_all(whole, model)
@@ -239,7 +246,7 @@ def test_interrupted_sampling_goes_on_and_ends_the_same(tmp_path: Path, monkeypa
     with pytest.raises(KeyboardInterrupt):
         run_all(broken, ScriptedModel(fail_at_call=7))
     folder = broken.run_dir / "sample" / "partial"
-    assert len(list(folder.iterdir())) == 6
+    assert len((folder / "answers.jsonl").read_text().splitlines()) == 6 * 5
     rest = ScriptedModel()
     run_all(broken, rest)
     assert rest.n_calls == 4
@@ -247,6 +254,52 @@ def test_interrupted_sampling_goes_on_and_ends_the_same(tmp_path: Path, monkeypa
     assert (broken.run_dir / "sample" / "candidates.jsonl").read_bytes() == (
         whole.run_dir / "sample" / "candidates.jsonl"
     ).read_bytes()
+
+
+def test_an_endpoint_is_asked_once_for_each_answer_also_after_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half the prompts fail, the run stops; the next one asks only what is missing."""
+    asked: list[int] = []
+
+    class Endpoint(ScriptedModel):
+        def __init__(self, _: Any) -> None:
+            super().__init__()
+
+        def generate(self, prompts: Any, **options: Any) -> list[Generation]:
+            (seed,) = options["seed"]
+            if len(asked) >= limit[0]:
+                raise GenerationError("the endpoint is gone")
+            asked.append(seed)
+            return super().generate(prompts, **options)
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(sample, "EndpointModel", Endpoint)
+    run = config(tmp_path, sample={"generator": "endpoint"})
+    limit = [20]
+    with pytest.raises(GenerationError):
+        run_all(run)
+    limit = [1000]
+    manifest = run_all(run)["sample"]
+    assert manifest.n_kept == 6 * 3 * 2 + 2 * 3
+    assert len(asked) == len(set(asked)) == 42  # none twice
+
+
+def test_prompts_without_an_answer_are_counted_and_many_in_a_row_stop_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(ScriptedModel):
+        def generate(self, prompts: Any, **options: Any) -> list[Generation]:
+            if "任务：triage" in prompts[0][-1].content or self.fail_at_call:
+                raise UnansweredError("http_500", 3)
+            return super().generate(prompts, **options)
+
+    monkeypatch.setattr(sample, "CHUNK_ANSWERS", 1)
+    manifest = run_all(config(tmp_path / "some", sample={"n_samples": 1}), Failing())["sample"]
+    assert manifest.n_dropped == {"unanswered_http_500": 6 + 2}
+    with pytest.raises(GenerationError, match="8 prompts in a row got no answer: http_500"):
+        run_all(config(tmp_path / "all"), Failing(fail_at_call=1))
 
 
 def test_named_tasks_only_are_sampled(tmp_path: Path) -> None:
@@ -270,7 +323,8 @@ def test_pairs_come_from_both_sources_side_by_side_per_record(tmp_path: Path) ->
     assert all(pair.chosen == references[pair.from_ids[0]] for pair in train)
     assert all((pair.error is not None) == (pair.source == "rule") for pair in train + test)
     assert {pair.group_id for pair in train}.isdisjoint(pair.group_id for pair in test)
-    assert facts["caveat"] == "rule-made errors: not reviewed by a clinician"
+    assert facts["caveat"] == "rule-made error, not reviewed by a clinician"
+    assert all(bool(pair.caveat) == (pair.source == "rule") for pair in train + test)
 
 
 def test_rule_made_pairs_hardly_differ_in_length(tmp_path: Path) -> None:

@@ -9,15 +9,18 @@ from typing import Any
 import pytest
 
 from iimedgpt.preferences.contexts import ContextBuilder, differentials
-from iimedgpt.preferences.edits import Donor, ErrorContext, is_length_kept
-from iimedgpt.preferences.errors import ERRORS, ErrorChooser
+from iimedgpt.preferences.edits import Donor, ErrorContext, Refusal, is_length_kept
+from iimedgpt.preferences.errors import ERRORS, Edited, ErrorChooser
 from iimedgpt.types import Conversation, Message
 
 VISIBLE = "【主诉】上腹痛三天\n【现病史】三天前进食后出现上腹痛，伴恶心，无发热。"
 
 
 def make(name: str, answer: str, seed: int = 0, **context: Any) -> str | None:
-    return ERRORS[name].make(answer, ErrorContext(**{"visible": VISIBLE} | context), random.Random(seed))
+    made = ERRORS[name].make(answer, ErrorContext(**{"visible": VISIBLE} | context), random.Random(seed))
+    if isinstance(made, Refusal):
+        return None
+    return made.text if isinstance(made, Edited) else made
 
 
 def changed_part(before: str, after: str) -> tuple[str, str]:
@@ -258,7 +261,7 @@ def test_chooser_deals_the_kinds_out_evenly() -> None:
     donors = (Donor("患者右膝肿胀一周，无外伤史，予对症处理。", "关节炎"),)
     context = ErrorContext(visible="记录", donors=donors, disease="肺炎")
     made = [chooser.make(answer, "basis", context, 1) for _ in range(24)]
-    counts = Counter(name for ((name, _),) in made)
+    counts = Counter(error.name for (error,) in made)
     negations = ["negation_dropped", "negation_added"]
     others = ["side_swapped", "overconfident", "finding_invented", "wrong_patient"]
     assert counts == dict.fromkeys(negations + others, 4)
@@ -268,8 +271,8 @@ def test_chooser_gives_different_kinds_for_one_answer_and_no_more_than_asked() -
     context = ErrorContext(visible="记录", donors=(Donor("另一份回答"),))
     made = ErrorChooser("0").make("考虑左侧肺炎，无发热。", "basis", context, 3)
     assert len(made) == 3
-    assert len({name for name, _ in made}) == 3
-    assert all(rejected != "考虑左侧肺炎，无发热。" for _, rejected in made)
+    assert len({error.name for error in made}) == 3
+    assert all(error.text != "考虑左侧肺炎，无发热。" for error in made)
 
 
 def test_english_answers_get_english_rules_only() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from iimedgpt.config import PairsConfig, SampleConfig
-from iimedgpt.preferences.pairs import drop_reason, is_same_answer, spread_patients
-from iimedgpt.preferences.sample import choose_conversations, has_repetition, plan_jobs
+from iimedgpt.preferences.filters import drop_reason, is_same_answer
+from iimedgpt.preferences.pairs import spread_patients
+from iimedgpt.preferences.sample import choose_conversations, has_repetition, plan_asks
 from iimedgpt.types import Conversation, Message, PreferencePair
 
 
@@ -44,6 +45,7 @@ def conversation(record: str | None, task: str = "triage", patient: str | None =
         ("口服阿莫西林一周", "多饮水，卧床休息", None),
         ("口服阿莫西林。", "口服 阿莫西林", "self_pair"),  # the same but for a space and a mark
         ("口服阿莫西林", "。。", "empty_answer"),
+        ("地高辛0.25mg", "地高辛025mg", None),  # a point inside a number is no mark
         (
             "甲乙丙丁戊己庚辛壬癸子丑寅卯辰巳午未申酉",
             "甲乙丙丁戊己庚辛壬癸子丑寅卯辰巳午未申",
@@ -105,22 +107,23 @@ def test_first_records_with_all_their_tasks_are_sampled() -> None:
     assert choose_conversations(rows, 0, ()) == []
 
 
-def test_every_sample_and_chunk_has_its_own_seed_and_test_is_greedy_once() -> None:
-    rows = [conversation(f"r{index}") for index in range(50)]
-    jobs = list(plan_jobs(rows, rows[:3], SampleConfig(n_samples=2, temperature=0.7), 0))
-    assert [(job.split, job.sample, len(job.conversations), job.temperature) for job in jobs] == [
-        ("train", 0, 48, 0.7),
-        ("train", 0, 2, 0.7),
-        ("train", 1, 48, 0.7),
-        ("train", 1, 2, 0.7),
-        ("test", 0, 3, 0.0),
+def test_every_answer_has_its_own_seed_and_test_is_greedy_once() -> None:
+    rows = [conversation(f"r{index}") for index in range(3)]
+    asks = list(plan_asks(rows, rows[:1], SampleConfig(n_samples=2, temperature=0.7), 0))
+    assert [(ask.split, ask.conversation.record_id, ask.sample, ask.temperature) for ask in asks] == [
+        ("train", "r0", 0, 0.7),
+        ("train", "r0", 1, 0.7),  # answers of one prompt side by side: it is read once
+        ("train", "r1", 0, 0.7),
+        ("train", "r1", 1, 0.7),
+        ("train", "r2", 0, 0.7),
+        ("train", "r2", 1, 0.7),
+        ("test", "r0", 0, 0.0),
     ]
-    assert len({job.seed for job in jobs}) == 5
+    assert len({ask.seed for ask in asks}) == 6  # r0's first answer is one prompt, one seed, whichever side
 
 
 def test_greedy_training_samples_are_not_repeated() -> None:
-    jobs = list(plan_jobs([conversation("r")], [], SampleConfig(n_samples=3, temperature=0.0), 0))
-    assert len(jobs) == 1
+    assert len(list(plan_asks([conversation("r")], [], SampleConfig(n_samples=3, temperature=0.0), 0))) == 1
 
 
 @pytest.mark.parametrize(

@@ -66,10 +66,16 @@ class TrieLanguageModel:
         return [scores[i] for i in range(len(items))]
 
     def generate(
-        self, prompts: Sequence[Sequence[Message]], *, max_new_tokens: int, temperature: float, seed: int
+        self,
+        prompts: Sequence[Sequence[Message]],
+        *,
+        max_new_tokens: int,
+        temperature: float,
+        seed: int | Sequence[int],
     ) -> list[Generation]:
-        """See ``types.LanguageModel.generate``. An answer depends on its prompt, its place in the
-        list and the seed, not on what else is decoded beside it."""
+        """See ``types.Generator.generate``. An answer depends on its prompt and its seed (with one seed
+        for all: on its place in the list too), not on what else is decoded beside it. Several answers of
+        one prompt read it once."""
         chat = self.loaded.chat
         sequences = [TokenSequence(tuple(ids), len(ids)) for ids in map(chat.prompt_ids, prompts)]
         budget = PREFILL_BUDGET + max((len(s.ids) for s in sequences), default=0)
@@ -77,7 +83,7 @@ class TrieLanguageModel:
         done: dict[int, Generation] = {}
         with self._active(), progress.bar("generating", len(sequences)) as bar:
             for pack in packs:
-                rngs = [random.Random(f"{seed}:{index}") for index in pack]
+                rngs = [random.Random(f"{seed}:{index}" if isinstance(seed, int) else seed[index]) for index in pack]
                 decoder = _Decoder(self.loaded, [sequences[i] for i in pack], max_new_tokens, temperature, rngs)
                 for index, ids in zip(pack, decoder.run(), strict=True):
                     is_finished = bool(ids) and ids[-1] in chat.stop_ids

@@ -186,6 +186,7 @@ def _facts(
         "n_records_sharing_a_disease_in_a_block": heldout.n_repeated_diseases(material.blocks),
         "task_metrics": tables.metrics_of(items),
         "main_table": tables.main_table(board, judgements, material.control_names),
+        "errors": tables.error_table(board, material.pairs),
         "judge": tables.judge_table(board, judgements),
         "undefined": board.undefined,
         "caveats": tables.caveats(judgements),

@@ -66,6 +66,9 @@ def ask_blocks(
             for pair in pairs_of.get(record.record_id, ()):
                 inquiry.ask_likelihood(pair.prompt, pair.chosen)
                 inquiry.ask_likelihood(pair.prompt, pair.rejected)
+    for pair in pairs_of.get(None, ()):  # imports, which have no record
+        inquiry.ask_likelihood(pair.prompt, pair.chosen)
+        inquiry.ask_likelihood(pair.prompt, pair.rejected)
 
 
 def credit(strengths: Mapping[str, float], gold: str) -> float:

@@ -113,7 +113,7 @@ def _refuse_leak(ctx: StageContext, training: Sequence[Conversation], chosen: Se
 def _read_pairs(ctx: StageContext, kept: set[str]) -> list[PreferencePair]:
     pairs = []
     for pair in ctx.read("pairs", "test.jsonl", PreferencePair):
-        if pair.record_id in kept:
+        if pair.record_id is None or pair.record_id in kept:  # an import has no record
             pairs.append(pair)
             ctx.keep()
         else:

@@ -85,6 +85,10 @@ def add_pair_subsets(board: Scoreboard, pairs: Sequence[PreferencePair]) -> None
     subsets: dict[str, set[str]] = {}
     for pair in pairs:
         subsets.setdefault(f"source={pair.source}", set()).add(pair.pair_id)
+        if pair.origin:
+            subsets.setdefault(f"origin={pair.origin}", set()).add(pair.pair_id)
+        if pair.is_out_of_distribution:
+            subsets.setdefault("out_of_distribution", set()).add(pair.pair_id)
         if pair.error is not None:
             subsets.setdefault(f"error={pair.error}", set()).add(pair.pair_id)
     for name, model in [key for key in board.series if key[0] in _PREFERENCE]:
@@ -156,6 +160,18 @@ def cell(estimate: stats.Estimate | None) -> Cell | None:
     if estimate is None or estimate.value is None:
         return None
     return {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}
+
+
+def error_table(board: Scoreboard, pairs: Sequence[PreferencePair]) -> list[Cell]:
+    """One row a named error: preference accuracy of each model, by sum and per token, held-out pairs alone."""
+    rows = []
+    for error in sorted({pair.error for pair in pairs if pair.error}):
+        row: Cell = {"error": error}
+        for model in MODELS:
+            row[model] = cell(board.value(f"preference_accuracy:error={error}", model))
+            row[f"{model}_per_token"] = cell(board.value(f"preference_accuracy_per_token:error={error}", model))
+        rows.append(row)
+    return rows
 
 
 def metrics_of(items: Iterable[Conversation]) -> dict[str, str]:

@@ -1,66 +1,86 @@
-"""The sample stage: answers of the SFT model, to stand against the reference answers.
+"""The sample stage: answers of the SFT model (or an endpoint), to be ranked or to stand against the references.
 
 Training records are answered at a temperature; held-out records greedily, once, because two greedy
-answers are the same. An interrupted run goes on behind the last finished chunk.
+answers are the same. Every answer has a seed of its own that depends on its prompt, and is kept in a
+journal as it comes: an interrupted run asks only what is missing.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+from pydantic import ValidationError
 
 from iimedgpt import io, progress
-from iimedgpt.config import SampleConfig
+from iimedgpt.config import RunConfig, SampleConfig
+from iimedgpt.endpoint import EndpointModel, UnansweredError
 from iimedgpt.errors import GenerationError
+from iimedgpt.preferences.selection import choose_next
 from iimedgpt.run import StageContext
 from iimedgpt.text import content_id, fold, is_chinese
-from iimedgpt.types import Candidate, Conversation, LanguageModel, Split
+from iimedgpt.types import Candidate, Conversation, Generator, LanguageModel, Split
 
-CHUNK_PROMPTS = 48
+CHUNK_ANSWERS = 48  # asked of a local model in one call: what it reads in common it reads once
+MAX_FAILURES = 8  # in a row: then the endpoint is not there
 REPEAT_N = 8  # characters of Chinese, words elsewhere
+JOURNAL = "answers.jsonl"
 
 
 @dataclass(frozen=True)
-class Job:
-    """One call of the model: prompts that share temperature and seed."""
+class Ask:
+    """One answer to get."""
 
+    conversation: Conversation
     split: Split
-    sample: int  # which of a prompt's answers
-    conversations: tuple[Conversation, ...]
+    sample: int  # which of the prompt's answers
     temperature: float
     seed: int
 
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.conversation.conversation_id, self.seed
+
 
 def run(ctx: StageContext, load_model: Callable[[str], LanguageModel]) -> None:
-    """Sample answers for the first records of training and test.
+    """Sample answers for the first records of training and test; put prompts forward for ranking.
 
     Args:
-        load_model: gives the model named "sft"; asked only where a chunk is missing.
+        load_model: gives the model named "sft" or "base"; asked only where an answer is missing, or
+            prompts have to be put in order.
 
     Raises:
-        GenerationError: the model gave another number of answers than prompts.
+        GenerationError: the model gave another number of answers than prompts, or does not answer at all.
     """
     config = ctx.config.sample
     train = choose_conversations(ctx.read("mixture", "train.jsonl", Conversation), config.n_records, config.tasks)
     test = choose_conversations(ctx.read("mixture", "test.jsonl", Conversation), config.n_test_records, config.tasks)
-    jobs = list(plan_jobs(train, test, config, ctx.config.seed))
+    asks = list(plan_asks(train, test, config, ctx.config.seed))
     folder = io.make_private_dir(ctx.directory / "partial")
-    chunks = [folder / f"chunk-{index:04d}.jsonl" for index in range(len(jobs))]
-    _sample_missing(jobs, chunks, config, load_model)
+    found, failed = _answer_missing(asks, folder / JOURNAL, ctx.config, load_model)
     candidates = []
-    for candidate in (row for chunk in chunks for row in io.read_jsonl(chunk, Candidate)):
-        if candidate.text:
+    for ask in asks:
+        candidate = found.get(ask.key)
+        if candidate is None:
+            ctx.drop(ask.conversation.conversation_id, f"unanswered_{failed[ask.key]}")
+        elif candidate.text:
             candidates.append(candidate)
         else:
             ctx.drop(candidate.candidate_id, "empty_answer")
     ctx.keep(io.write_jsonl(ctx.output("candidates.jsonl"), candidates))
+    if config.n_next:
+        chosen = choose_next(train, candidates, load_model("sft"), config.n_next)
+        io.write_jsonl(ctx.output("next.jsonl"), chosen)
+        ctx.facts["n_next"] = len(chosen)
     shutil.rmtree(folder)
     in_test = {conversation.conversation_id for conversation in test}
     ctx.facts.update(
         n_prompts=len(train) + len(test),
+        model_ids=sorted({item.model_id for item in candidates}),
         train=_facts([item for item in candidates if item.prompt_id not in in_test]),
         test=_facts([item for item in candidates if item.prompt_id in in_test]),
     )
@@ -81,62 +101,126 @@ def choose_conversations(
     return [conversation for group in chosen.values() for conversation in group]
 
 
-def plan_jobs(
+def plan_asks(
     train: Sequence[Conversation], test: Sequence[Conversation], config: SampleConfig, seed: int
-) -> Iterator[Job]:
-    """Chunks of prompts; every chunk and every sample of a prompt has a seed of its own."""
+) -> Iterator[Ask]:
+    """All answers of a prompt, and all prompts of a record, side by side."""
     n_samples = config.n_samples if config.temperature > 0 else 1
     plans: tuple[tuple[Split, Sequence[Conversation], int, float], ...] = (
         ("train", train, n_samples, config.temperature),
         ("test", test, 1, 0.0),
     )
     for split, conversations, n, temperature in plans:
-        for sample in range(n):
-            for start in range(0, len(conversations), CHUNK_PROMPTS):
-                chunk = tuple(conversations[start : start + CHUNK_PROMPTS])
-                job_seed = int(content_id("sample", str(seed), split, str(sample), str(start))[:7], 16)
-                yield Job(split, sample, chunk, temperature, job_seed)
+        for conversation in conversations:
+            for sample in range(n):
+                identity = content_id("sample", str(seed), conversation.conversation_id, str(sample))
+                yield Ask(conversation, split, sample, temperature, int(identity[:7], 16))
 
 
-def _sample_missing(
-    jobs: Sequence[Job],
-    chunks: Sequence[Path],
-    config: SampleConfig,
-    load_model: Callable[[str], LanguageModel],
-) -> None:
-    model: LanguageModel | None = None
-    with progress.bar("sampling", sum(len(job.conversations) for job in jobs)) as bar:
-        for job, chunk in zip(jobs, chunks, strict=True):
-            if not chunk.exists():
-                model = model if model is not None else load_model("sft")
-                io.write_jsonl(chunk, _answer(job, model, config.max_new_tokens))
-            bar.advance(len(job.conversations))
+def _answer_missing(
+    asks: Sequence[Ask], journal: Path, config: RunConfig, load_model: Callable[[str], LanguageModel]
+) -> tuple[dict[tuple[str, int], Candidate], dict[tuple[str, int], str]]:
+    """(answers, reasons why there is none), by prompt and seed."""
+    found = {(item.prompt_id, item.seed): item for item in _read_journal(journal)}
+    failed: dict[tuple[str, int], str] = {}
+    missing = [ask for ask in asks if ask.key not in found]
+    with progress.bar("sampling", len(asks)) as bar, _append(journal) as out:
+        bar.advance(len(asks) - len(missing))
+        if not missing:
+            return found, failed
+        is_remote = config.sample.generator == "endpoint"
+        generator: Generator = EndpointModel(config.endpoint) if is_remote else load_model(config.sample.generator)
+        chunks = list(_chunks(missing, 1 if is_remote else CHUNK_ANSWERS))
+        n_parallel = config.endpoint.n_parallel if is_remote else 1
+        n_failures = 0
+        for chunk, result in _answers(generator, chunks, config.sample.max_new_tokens, n_parallel):
+            if isinstance(result, UnansweredError):
+                failed |= {ask.key: result.reason for ask in chunk}
+                n_failures += 1
+                if n_failures == MAX_FAILURES:
+                    raise GenerationError(
+                        f"{n_failures} prompts in a row got no answer: {result.reason}",
+                        hint=f"{len(found)} answers are kept; the same command asks for the rest",
+                    )
+            else:
+                n_failures = 0
+                out.writelines(candidate.model_dump_json() + "\n" for candidate in result)
+                out.flush()
+                found |= {(item.prompt_id, item.seed): item for item in result}
+            bar.advance(len(chunk))
+    return found, failed
 
 
-def _answer(job: Job, model: LanguageModel, max_new_tokens: int) -> list[Candidate]:
+def _answers(
+    generator: Generator, chunks: Sequence[Sequence[Ask]], max_new_tokens: int, n_parallel: int
+) -> Iterator[tuple[Sequence[Ask], list[Candidate] | UnansweredError]]:
+    """Chunks with their answers, as they come."""
+
+    def answer(chunk: Sequence[Ask]) -> list[Candidate] | UnansweredError:
+        try:
+            return _answer(chunk, generator, max_new_tokens)
+        except UnansweredError as error:
+            return error
+
+    if n_parallel == 1:
+        yield from ((chunk, answer(chunk)) for chunk in chunks)
+        return
+    pool = ThreadPoolExecutor(n_parallel)
+    try:
+        waiting = {pool.submit(answer, chunk): chunk for chunk in chunks}
+        for future in as_completed(waiting):
+            yield waiting[future], future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        if isinstance(generator, EndpointModel):
+            generator.close()
+
+
+def _chunks(asks: Sequence[Ask], size: int) -> Iterator[list[Ask]]:
+    """Runs of asks with one temperature."""
+    for split in ("train", "test"):
+        of_split = [ask for ask in asks if ask.split == split]
+        yield from (of_split[start : start + size] for start in range(0, len(of_split), size))
+
+
+def _answer(chunk: Sequence[Ask], model: Generator, max_new_tokens: int) -> list[Candidate]:
     generations = model.generate(
-        [conversation.prompt for conversation in job.conversations],
+        [ask.conversation.prompt for ask in chunk],
         max_new_tokens=max_new_tokens,
-        temperature=job.temperature,
-        seed=job.seed,
+        temperature=chunk[0].temperature,
+        seed=[ask.seed for ask in chunk],
     )
-    if len(generations) != len(job.conversations):
-        raise GenerationError(
-            f"model '{model.model_id}' gave {len(generations)} answers to {len(job.conversations)} prompts"
-        )
+    if len(generations) != len(chunk):
+        raise GenerationError(f"model '{model.model_id}' gave {len(generations)} answers to {len(chunk)} prompts")
     return [
         Candidate(
-            candidate_id=content_id(conversation.conversation_id, model.model_id, str(job.sample)),
-            prompt_id=conversation.conversation_id,
+            candidate_id=content_id(ask.conversation.conversation_id, model.model_id, str(ask.sample)),
+            prompt_id=ask.conversation.conversation_id,
             model_id=model.model_id,
             text=generation.text.strip(),
-            temperature=job.temperature,
+            temperature=ask.temperature,
             max_new_tokens=max_new_tokens,
-            seed=job.seed,
+            seed=ask.seed,
             is_finished=generation.is_finished,
         )
-        for conversation, generation in zip(job.conversations, generations, strict=True)
+        for ask, generation in zip(chunk, generations, strict=True)
     ]
+
+
+def _append(path: Path) -> TextIO:
+    """The journal, opened behind its last whole line."""
+    text = path.read_bytes() if path.exists() else b""
+    io.write_bytes(path, text[: text.rfind(b"\n") + 1])
+    return path.open("a", encoding="utf-8")
+
+
+def _read_journal(path: Path) -> Iterator[Candidate]:
+    """Answers of an interrupted run; a line that the interruption tore is left out."""
+    for line in path.read_bytes().split(b"\n") if path.exists() else ():
+        try:
+            yield Candidate.model_validate_json(line)
+        except ValidationError:
+            continue
 
 
 def has_repetition(text: str, n: int = REPEAT_N) -> bool:

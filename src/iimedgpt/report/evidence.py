@@ -148,7 +148,23 @@ def pairs_table(words: Words, facts: RunFacts) -> Table:
         for source, error in dict.fromkeys((source, error) for source, error, _ in facts.pairs)
     )
     columns = tuple(map(words, ("origin", "error", "train", "test")))
-    return Table("pairs", words("tab_pairs"), columns, rows, ("pairs/train.jsonl", "pairs/test.jsonl"), 2)
+    note = str(facts.fact("pairs", "caveat") or "")
+    return Table("pairs", words("tab_pairs"), columns, rows, ("pairs/train.jsonl", "pairs/test.jsonl"), 2, note)
+
+
+def errors_table(words: Words, facts: RunFacts) -> Table:
+    """Preference accuracy on held-out rule-made pairs, by named error; the caveat goes with it."""
+    metric = "preference_accuracy"
+    rows = []
+    for name in dict.fromkeys(score.name for score in facts.scores):
+        measure, _, error = name.partition(":error=")
+        if error and measure == metric:
+            scores = [facts.score(name, model, None) for model in MODELS]
+            shown = [with_interval(cell_of(score), metric) for score in scores]
+            rows.append((error, *shown, count(next((score.n for score in reversed(scores) if score), None))))
+    columns = (words("error"), *(words.model(model) for model in MODELS), "n")
+    note = str(facts.fact("pairs", "caveat") or "")
+    return Table("errors", words("tab_errors"), columns, tuple(rows), ("evaluate/scores.jsonl",), 1, note)
 
 
 def verdict_rows(facts: RunFacts) -> list[tuple[Comparison, Counter[Verdict]]]:

@@ -192,6 +192,7 @@ def _chapters(facts: RunFacts, words: Words, tasks: Sequence[str], drawn: Mappin
             (
                 evidence.tasks_table(words, facts, tasks),
                 evidence.controls_table(words, facts, tasks),
+                *(table for table in (evidence.errors_table(words, facts),) if table.rows),
                 *(table for table in (evidence.subsets_table(words, facts),) if table.rows),
             ),
         ),

@@ -1,1 +1,0 @@
-"""The pages people use: ranking answers, comparing models, agreement. FastAPI, no build step, no torch."""
