@@ -17,6 +17,7 @@ from rich.console import Console
 
 from iimedgpt import __version__, chain
 from iimedgpt import recipe as recipes
+from iimedgpt.cli_rank import rank
 from iimedgpt.config import RunConfig
 from iimedgpt.errors import DataError, IIMedGPTError, Interrupted, MissingExtraError, StageNotReadyError
 from iimedgpt.manifest import Manifest
@@ -157,6 +158,8 @@ for _name, _help in {
     "report": "Write the report in HTML and Markdown.",
 }.items():
     _stage_command(_name, _help)
+
+app.command()(rank)
 
 
 @app.command()
@@ -394,7 +397,3 @@ def _internal_error(error: Exception) -> None:
         log.print("  (the message is withheld: it may hold text of a record)")
     else:
         log.print("  → run again with --debug and report the lines it prints")
-
-
-if __name__ == "__main__":
-    main()

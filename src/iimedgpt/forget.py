@@ -34,6 +34,7 @@ from iimedgpt.records.readers import patient_namespace
 from iimedgpt.run import DROPPED, LOCK, locked
 
 ROW_STAGES = ("records", "instructions", "mixture")  # each row is of one patient, whom it names
+VOTES = "rank"  # folder of the ranking page
 KEPT = {LOCK, ".key"}  # of every stage: neither holds anything of a patient
 TRAINED = {"adapter", "log.jsonl"}  # of a training: listed, for whoever uses them to decide
 OWN_IDS = ("patient_id", "record_id", "encounter_id", "instruction_id", "conversation_id")
@@ -178,7 +179,8 @@ def _clear(config: RunConfig, pattern: re.Pattern[str], done: Forgotten) -> None
     for name in stages:
         (run_dir / name / MANIFEST).unlink(missing_ok=True)
     _clear_copies(run_dir, done)
-    known = {*stages, INDEX, forgotten.LEDGER, forgotten.PENDING}
+    _clear_votes(config, pattern, done)
+    known = {*stages, INDEX, VOTES, forgotten.LEDGER, forgotten.PENDING}
     for path in sorted(run_dir.rglob("*")):  # what somebody else laid there
         is_known = path.relative_to(run_dir).parts[0] in known
         if path.is_file() and not is_known and pattern.search(path.read_bytes().decode("utf-8", "replace")):
@@ -191,6 +193,21 @@ def _clear(config: RunConfig, pattern: re.Pattern[str], done: Forgotten) -> None
             for path in sorted((run_dir / name).iterdir()):
                 if path.name not in kept:
                     _remove(path, run_dir, done)
+
+
+def _clear_votes(config: RunConfig, pattern: re.Pattern[str], done: Forgotten) -> None:
+    """Clinicians' votes on the patient's items go, the files exported from them as a whole."""
+    folder = config.run_dir / VOTES
+    if not folder.is_dir() and config.rank.database_url_env is None:
+        return
+    from iimedgpt.preferences.store import Store
+
+    store = Store.of_run(config)
+    if n_removed := store.forget(lambda vote: pattern.search(vote) is not None):
+        done.n_rows[f"{VOTES}/votes"] = n_removed
+    store.close()
+    for path in (*sorted(folder.glob("*.jsonl")), *sorted(folder.glob("*.csv"))):
+        _remove(path, config.run_dir, done)
 
 
 def _clear_copies(run_dir: Path, done: Forgotten) -> None:

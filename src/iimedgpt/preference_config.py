@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from iimedgpt.section import Fraction, Section
+from iimedgpt.sources import Fraction, Section
 
 
 class EndpointConfig(Section):

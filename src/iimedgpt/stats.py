@@ -121,6 +121,54 @@ def paired_difference(
     return bootstrap_mean(differences, clusters, n_resamples=n_resamples, seed=seed)
 
 
+def cohen_kappa(
+    first: Sequence[Hashable],
+    second: Sequence[Hashable],
+    clusters: Sequence[Hashable],
+    *,
+    n_resamples: int = N_RESAMPLES,
+    seed: int = 0,
+) -> Estimate:
+    """Cohen's kappa of two raters' labels, interval by resampling clusters (items).
+
+    (p_o - p_e) / (1 - p_e), Cohen 1960. None where both gave one and the same label throughout: then
+    chance alone explains full agreement. Resamples of that kind are left out.
+
+    Raises:
+        ValueError: lengths differ.
+    """
+    if not len(first) == len(second) == len(clusters):
+        raise ValueError("labels and clusters differ in length")
+    if not first:
+        return Estimate(None, None, None, 0, 0, "no items")
+    labels = {label: place for place, label in enumerate(dict.fromkeys((*first, *second)))}
+    places = {cluster: place for place, cluster in enumerate(dict.fromkeys(clusters))}
+    n, n_clusters, n_labels = len(first), len(places), len(labels)
+    counts_CLL = np.zeros((n_clusters, n_labels, n_labels))
+    for a, b, cluster in zip(first, second, clusters, strict=True):
+        counts_CLL[places[cluster], labels[a], labels[b]] += 1
+    value = _kappa(counts_CLL.sum(0)[None])
+    if not len(value):
+        return Estimate(None, None, None, n, n_clusters, "one label throughout: kappa is not defined")
+    if n_clusters == 1:
+        return Estimate(float(value[0]), None, None, n, 1, "one item: no interval")
+    weights_BC = _resampled_counts(n_clusters, n_resamples, seed)
+    kappa_B = _kappa((weights_BC @ counts_CLL.reshape(n_clusters, -1)).reshape(-1, n_labels, n_labels))
+    tail = _tail(n_clusters)
+    low, high = (float(bound) for bound in np.quantile(kappa_B, [tail, 1.0 - tail]))
+    return Estimate(float(value[0]), low, high, n, n_clusters, f"bootstrap over {n_clusters} items")
+
+
+def _kappa(counts_BLL: Floats) -> Floats:
+    """Kappa of each table of counts, those without a chance-corrected scale left out."""
+    shares_BLL = counts_BLL / counts_BLL.sum((1, 2), keepdims=True)
+    observed_B = np.trace(shares_BLL, axis1=1, axis2=2)
+    expected_B = (shares_BLL.sum(2) * shares_BLL.sum(1)).sum(1)
+    is_defined_B = expected_B < 1.0 - 1e-12
+    kappa_B: Floats = (observed_B[is_defined_B] - expected_B[is_defined_B]) / (1.0 - expected_B[is_defined_B])
+    return kappa_B
+
+
 def wilson(k: int, n: int, level: float = LEVEL) -> tuple[float, float] | None:
     """Wilson's score interval of k successes in n independent trials, None for n = 0.
 

@@ -15,7 +15,13 @@ from iimedgpt.cli import app
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
-LIGHT = ("iimedgpt.cli", "iimedgpt.evaluation.evaluate", "iimedgpt.preferences.pairs", "iimedgpt.report.table")
+LIGHT = (
+    "iimedgpt.cli",
+    "iimedgpt.evaluation.evaluate",
+    "iimedgpt.preferences.pairs",
+    "iimedgpt.report.table",
+    "iimedgpt.web.serve",
+)
 
 
 @pytest.mark.parametrize("module", LIGHT)

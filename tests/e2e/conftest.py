@@ -60,7 +60,7 @@ class Workplace:
         return {**os.environ, **home, "OMP_NUM_THREADS": "2"}
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "iimedgpt.cli", *arguments]
+        return [sys.executable, "-m", "iimedgpt", *arguments]
 
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

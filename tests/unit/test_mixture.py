@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from iimedgpt.config import MixtureConfig, OtherSource, RunConfig
+from iimedgpt.config import AgainstSource, MixtureConfig, OtherSource, RunConfig
 from iimedgpt.errors import ConfigError, DataError
 from iimedgpt.mixture import inputs
 from iimedgpt.mixture.build import _n_other_max, _quotas
+from iimedgpt.mixture.contamination import Decontaminator, read_texts
 from iimedgpt.mixture.other import (
     PACKAGED,
-    Decontaminator,
     Row,
     build_conversation,
     build_row,
@@ -224,26 +225,24 @@ def test_inputs_name_every_file_and_the_packaged_set(tmp_path: Path) -> None:
 
 def test_thirteen_characters_of_a_held_out_text_contaminate() -> None:
     check = Decontaminator([held_out("患者三天前受凉后出现发热咳嗽咳黄痰")])
-    assert check.is_contaminated([message("我爸三天前受凉后，出现发热、咳嗽咳黄的痰")])  # 13 shared, punctuation aside
-    assert not check.is_contaminated([message("我爸前天受凉后出现发热咳嗽咳嗽厉害")])  # 10 shared at most
+    assert check.met([message("我爸三天前受凉后，出现发热、咳嗽咳黄的痰")])  # 13 shared, punctuation aside
+    assert check.met([message("我爸前天受凉后出现发热咳嗽咳嗽厉害")]) is None  # 10 shared at most
 
 
 def test_answers_contaminate_and_system_prompts_do_not() -> None:
     check = Decontaminator([held_out("问", "建议完善血常规及胸部影像学检查后再定")])
-    assert check.is_contaminated([message("问"), message("建议完善血常规及胸部影像学检查", "assistant")])
-    assert not check.is_contaminated([message("所有任务共用的系统提示一共有这么多字")])
+    assert check.met([message("问"), message("建议完善血常规及胸部影像学检查", "assistant")])
+    assert check.met([message("所有任务共用的系统提示一共有这么多字")]) is None
 
 
 def test_short_equal_answers_are_no_contamination() -> None:
-    assert not Decontaminator([held_out("问", "消化内科")]).is_contaminated([message("消化内科", "assistant")])
+    assert Decontaminator([held_out("问", "消化内科")]).met([message("消化内科", "assistant")]) is None
 
 
 def test_english_needs_a_longer_run_than_chinese() -> None:
     check = Decontaminator([held_out("The patient was admitted with chest pain on exertion since last spring.")])
-    assert not check.is_contaminated([message("My uncle was admitted with chest pain, what should we do now?")])
-    assert check.is_contaminated(
-        [message("Q: the patient was admitted with chest pain on exertion since last spring. Why?")]
-    )
+    assert check.met([message("My uncle was admitted with chest pain, what should we do now?")]) is None
+    assert check.met([message("Q: the patient was admitted with chest pain on exertion since last spring. Why?")])
 
 
 @pytest.mark.parametrize(
@@ -287,3 +286,52 @@ def test_packaged_set_is_ours_marked_and_clean() -> None:
     assert sum(len(item.messages) > 2 for item in conversations) >= 8
     assert max(sum(len(turn.content) for turn in item.messages) for item in conversations) <= 600
     assert not any(has_identifier(item.messages) for item in conversations)
+
+
+# --- evaluation sets that training must hold no piece of ---
+
+EXAM = "患者进食油腻食物后右上腹绞痛并向右肩放射首先考虑的诊断是"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.json", json.dumps([{"question": EXAM, "answer": "A"}], ensure_ascii=False)),
+        ("a.jsonl", json.dumps({"deep": [{"question": EXAM}]}, ensure_ascii=False)),
+        ("lines.json", json.dumps({"question": EXAM}, ensure_ascii=False) + "\n" + json.dumps({"question": "x"})),
+        ("a.csv", f"id,question\n1,{EXAM}\n"),
+        ("a.tsv", f"id\tquestion\n1\t{EXAM}\n"),
+        ("a.txt", EXAM),
+    ],
+)
+def test_an_evaluation_set_is_read_in_every_form(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    config = RunConfig(name="t", data_dir=str(tmp_path))
+    fields = () if name.endswith(".txt") else ("question",)
+    assert EXAM in list(read_texts(AgainstSource(path=name, fields=fields), config))
+    assert EXAM not in list(read_texts(AgainstSource(path=name, fields=("answer",)), config)) or name == "a.txt"
+
+
+def test_a_row_that_repeats_a_piece_of_an_exam_says_which(tmp_path: Path) -> None:
+    check = Decontaminator()
+    check.add("exam", [EXAM])
+    assert check.met([message("老人进食油腻食物后，右上腹绞痛，并向右肩放射")]) == "exam"
+    assert check.met([message("老人进食后右上腹不适")]) is None
+
+
+def test_an_evaluation_set_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no evaluation set"):
+        list(read_texts(AgainstSource(path="nothing"), RunConfig(name="t", data_dir=str(tmp_path))))
+
+
+SHARED = os.environ.get("IIMEDGPT_DATA")
+
+
+@pytest.mark.skipif(SHARED is None, reason="IIMEDGPT_DATA does not name the folder with public data")
+def test_a_known_leak_between_public_sets_is_caught() -> None:
+    """huatuogpt_eval and pulse_eval share question sources with toyhom and zhongjing."""
+    config = RunConfig(name="t", data_dir=str(SHARED))
+    check = Decontaminator()
+    check.add("zhongjing", read_texts(AgainstSource(path="zhongjing/data/CMtMedQA_test.json"), config))
+    questions = read_texts(AgainstSource(path="huatuogpt_eval/eval/Med-dialog_100.json"), config)
+    assert [check.met([message(text)]) for text in questions] != []

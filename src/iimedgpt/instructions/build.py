@@ -15,6 +15,7 @@ from typing import Any
 
 from iimedgpt import clinical, io, progress
 from iimedgpt.config import InstructionsConfig, RunConfig
+from iimedgpt.instructions.quality import poor_answer
 from iimedgpt.instructions.targets import Target, build_target, is_stated, without_invented_negations
 from iimedgpt.instructions.tasks import Task, load_tasks, task_files
 from iimedgpt.instructions.timeline import Trunk, build_trunk, render, visible
@@ -133,7 +134,8 @@ class InstructionMaker:
             if reason is None:
                 target, missing = _check(target, shown, task, tally)
                 is_empty = len(target.text) < config.min_response_chars
-                reason = "nothing_supported" if is_empty else _weigh(missing, task, config, tally)
+                reason = "nothing_supported" if is_empty else poor_answer(target.text, record.language)
+                reason = reason or _weigh(missing, task, config, tally)
             if reason is not None:
                 dropped.append((f"{record.record_id}/{task.name}", reason))
                 tally.add("dropped", task.name, reason)

@@ -9,25 +9,31 @@ from typing import Any, get_args
 
 from iimedgpt import io, progress
 from iimedgpt.config import RunConfig
+from iimedgpt.mixture.contamination import HELD_OUT, Decontaminator, against_files, read_texts
+from iimedgpt.mixture.duplicates import components
+from iimedgpt.mixture.known import cluster_facts, read_known, usable
 from iimedgpt.mixture.other import (
-    Decontaminator,
     Row,
     build_conversation,
     has_identifier,
     read_other,
     source_path,
 )
-from iimedgpt.mixture.split import Assignment, round_robin, split_patients, spread
+from iimedgpt.mixture.split import Assignment, round_robin, split_together, spread
 from iimedgpt.run import StageContext
 from iimedgpt.text import content_id, fold
-from iimedgpt.types import Conversation, Instruction, Record, Split
+from iimedgpt.types import Conversation, Instruction, Split
 
 SPLITS: tuple[Split, ...] = get_args(Split)
+CONTAMINATED = "contaminated.jsonl"  # ids of what was dropped, and the set that it met
 
 
 def inputs(config: RunConfig) -> dict[str, Path]:
     """Files from outside the run, by name; the packaged set counts by its content as well."""
-    return {f"other:{source.path or 'packaged'}": source_path(source, config) for source in config.mixture.other}
+    found = {f"other:{source.path or 'packaged'}": source_path(source, config) for source in config.mixture.other}
+    for source in config.mixture.against:
+        found |= {f"against:{source.path}:{name}": path for name, path in against_files(source, config).items()}
+    return found
 
 
 def run(ctx: StageContext) -> None:
@@ -40,36 +46,55 @@ def run(ctx: StageContext) -> None:
     Raises:
         DataError: nobody is left for training, or a source is not readable.
     """
-    instructions = _without_duplicates(ctx, ctx.read("instructions", "instructions.jsonl", Instruction))
-    assignment = split_patients(_diseases_of(instructions), ctx.config.mixture, ctx.config.seed)
-    licenses = _licenses(ctx)
+    config = ctx.config.mixture
+    known = read_known(ctx)
+    exams = _exams(ctx)
+    instructions = usable(ctx, ctx.read("instructions", "instructions.jsonl", Instruction), known)
+    first_of = components((record.patient_id, record.cluster) for record in known.values())
+    assignment = split_together(_diseases_of(instructions), first_of, config, ctx.config.seed)
+    contaminated: list[dict[str, str]] = []
     records: dict[Split, list[list[Conversation]]] = {split: [] for split in SPLITS}
     for group in _by_record(instructions):
         split = assignment.sides[group[0].patient_id]
-        license_name = licenses.get(group[0].record_id, "unstated")
-        records[split].append([_conversation(item, split, license_name) for item in group])
+        license_name = known[group[0].record_id].license if group[0].record_id in known else "unstated"
+        made = [_conversation(item, split, license_name) for item in group]
+        made = made if split == "test" else _uncontaminated(ctx, made, exams, contaminated)
+        if made:
+            records[split].append(made)
     records = {split: _in_turns(groups) for split, groups in records.items()}
     records["train"] = _cap_records(ctx, records["train"])
     rows = {split: [item for group in groups for item in group] for split, groups in records.items()}
-    other = _choose_other(ctx, len(rows["train"]), Decontaminator(rows["test"]))
+    exams.add(HELD_OUT, (text.content for row in rows["test"] for text in row.messages if text.role != "system"))
+    other = _choose_other(ctx, len(rows["train"]), exams, contaminated)
     rows["train"] = _interleave(records["train"], other)
     for split in SPLITS:
         ctx.keep(io.write_jsonl(ctx.output(f"{split}.jsonl"), rows[split]))
+    io.write_jsonl(ctx.output(CONTAMINATED), contaminated)
     ctx.facts.update(_facts(rows, assignment))
+    ctx.facts |= {"n_contaminated": dict(Counter(row["met"] for row in contaminated))} | cluster_facts(known)
     ctx.check_drops(1.0)
 
 
-def _without_duplicates(ctx: StageContext, instructions: Iterable[Instruction]) -> list[Instruction]:
-    """Exact repeats of prompt and answer, also of another patient, are left out (first one kept)."""
-    seen: set[str] = set()
+def _exams(ctx: StageContext) -> Decontaminator:
+    """The exams and evaluation sets that the configuration names."""
+    exams = Decontaminator()
+    for source in ctx.config.mixture.against:
+        exams.add(source.path, read_texts(source, ctx.config))
+    return exams
+
+
+def _uncontaminated(
+    ctx: StageContext, made: list[Conversation], exams: Decontaminator, contaminated: list[dict[str, str]]
+) -> list[Conversation]:
+    """Conversations that repeat no piece of an exam; the others are dropped and listed by id."""
     kept = []
-    for instruction in instructions:
-        key = content_id(*(fold(message.content) for message in instruction.prompt), fold(instruction.response))
-        if key in seen:
-            ctx.drop(instruction.instruction_id, "duplicate")
+    for conversation in made:
+        met = exams.met(conversation.messages)
+        if met is None:
+            kept.append(conversation)
         else:
-            seen.add(key)
-            kept.append(instruction)
+            ctx.drop(conversation.conversation_id, "contaminated")
+            contaminated.append({"id": conversation.conversation_id, "met": met})
     return kept
 
 
@@ -80,13 +105,6 @@ def _diseases_of(instructions: Iterable[Instruction]) -> dict[str, list[str]]:
         if instruction.disease is not None and instruction.disease not in found:
             found.append(instruction.disease)
     return diseases
-
-
-def _licenses(ctx: StageContext) -> dict[str, str]:
-    """Licence by record, from the records' provenance where the stage is wired to read it."""
-    if "records" not in ctx.stage.needs:
-        return {}
-    return {record.record_id: record.provenance.license for record in ctx.read("records", "records.jsonl", Record)}
 
 
 def _by_record(instructions: Iterable[Instruction]) -> list[list[Instruction]]:
@@ -133,7 +151,9 @@ def _cap_records(ctx: StageContext, groups: list[list[Conversation]]) -> list[li
     return groups[:n_max]
 
 
-def _choose_other(ctx: StageContext, n_record: int, test: Decontaminator) -> list[Conversation]:
+def _choose_other(
+    ctx: StageContext, n_record: int, exams: Decontaminator, contaminated: list[dict[str, str]]
+) -> list[Conversation]:
     """Usable other conversations, evenly spread over each source, within the cap of the mixture."""
     usable: list[list[Conversation]] = []
     seen: set[str] = set()
@@ -141,7 +161,10 @@ def _choose_other(ctx: StageContext, n_record: int, test: Decontaminator) -> lis
         kept = []
         rows = read_other(source, source_path(source, ctx.config))
         for row in progress.track(rows, f"other data {index + 1}"):
-            reason = row.reason or _reason_against(row, ctx.config.mixture.max_other_chars, test, seen)
+            reason = row.reason or _reason_against(row, ctx.config.mixture.max_other_chars, seen)
+            if reason is None and (met := exams.met(row.messages)) is not None:
+                reason = "contaminated"
+                contaminated.append({"id": f"other:{index}:{row.number}", "met": met})
             if reason is None:
                 kept.append(build_conversation(row, source))
             else:
@@ -152,13 +175,11 @@ def _choose_other(ctx: StageContext, n_record: int, test: Decontaminator) -> lis
     return round_robin([item for kept in chosen for item in kept], lambda item: (item.source, item.license))
 
 
-def _reason_against(row: Row, max_chars: int, test: Decontaminator, seen: set[str]) -> str | None:
+def _reason_against(row: Row, max_chars: int, seen: set[str]) -> str | None:
     if sum(len(message.content) for message in row.messages) > max_chars:
         return "too_long"
     if has_identifier(row.messages):
         return "identifier_shape"
-    if test.is_contaminated(row.messages):
-        return "contaminated"
     key = content_id(*(fold(message.content) for message in row.messages))
     if key in seen:
         return "duplicate"

@@ -16,13 +16,10 @@ from typing import Any, TextIO
 from iimedgpt import io
 from iimedgpt.config import OtherSource, RunConfig
 from iimedgpt.errors import ConfigError, DataError
-from iimedgpt.text import content_id, fold, is_chinese, ngrams, normalise
+from iimedgpt.text import content_id, normalise
 from iimedgpt.types import Conversation, Message, Role
 
 PACKAGED = Path(__file__).with_name("other_zh.jsonl")
-N_GRAM_CHINESE = 13  # characters; GPT-3's 13-gram rule (arXiv 2005.14165, appendix C), a character for a word
-N_GRAM_OTHER = 50  # characters without spaces, 11 to 13 English words
-
 _TOYHOM_COLUMNS = ("department", "title", "ask", "answer")
 _NO_TEXT = {"", "无", "无。", "暂无"}
 _ROLES: dict[str, Role] = {
@@ -190,31 +187,3 @@ def build_conversation(row: Row, source: OtherSource) -> Conversation:
         split="train",
         is_synthetic=is_packaged,
     )
-
-
-class Decontaminator:
-    """Knows the held-out texts and finds others that repeat a long piece of one.
-
-    A text shares an n-gram when 13 characters in a row (50 outside Chinese, spaces and punctuation
-    aside) stand in a held-out user message or answer. System prompts are the same for all tasks
-    and do not count; texts shorter than one n-gram never match.
-    """
-
-    def __init__(self, held_out: Iterable[Conversation]) -> None:
-        self._seen: set[str] = set()
-        for conversation in held_out:
-            for text in _compared(conversation.messages):
-                self._seen |= _long_ngrams(text)
-
-    def is_contaminated(self, messages: Iterable[Message]) -> bool:
-        return any(not self._seen.isdisjoint(_long_ngrams(text)) for text in _compared(messages))
-
-
-def _compared(messages: Iterable[Message]) -> list[str]:
-    return [message.content for message in messages if message.role != "system"]
-
-
-def _long_ngrams(text: str) -> set[str]:
-    n = N_GRAM_CHINESE if is_chinese(text) else N_GRAM_OTHER
-    folded = fold(text)
-    return ngrams(folded, n) if len(folded) >= n else set()

@@ -27,6 +27,23 @@ class Assignment:
     held_out_diseases: tuple[str, ...]
 
 
+def split_together(
+    diseases_of: Mapping[str, Sequence[str]], first_of: Mapping[str, str], config: MixtureConfig, seed: int
+) -> Assignment:
+    """``split_patients`` for groups of patients who stay together; each group counts once.
+
+    Args:
+        diseases_of: patient → their diseases, patients in order of first appearance.
+        first_of: patient → the patient who stands for their group; who is not in it stands alone.
+    """
+    grouped: dict[str, list[str]] = {}
+    for patient, diseases in diseases_of.items():
+        grouped.setdefault(first_of.get(patient, patient), []).extend(diseases)
+    found = split_patients({name: list(dict.fromkeys(group)) for name, group in grouped.items()}, config, seed)
+    sides = {patient: found.sides[first_of.get(patient, patient)] for patient in diseases_of}
+    return Assignment(sides, found.held_out_diseases)
+
+
 def split_patients(diseases_of: Mapping[str, Sequence[str]], config: MixtureConfig, seed: int) -> Assignment:
     """Assign every patient to one side.
 

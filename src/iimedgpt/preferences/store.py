@@ -1,15 +1,16 @@
 """Where clinicians' votes live: an append-only log in SQLite, or in PostgreSQL by URL.
 
 A vote that was acknowledged survives a power loss: SQLite runs with a write-ahead log and
-``synchronous=FULL``, PostgreSQL with its defaults. Nothing is changed or deleted; an undo is a row
-of its own. A vote carries an id made by the page, so that sending it twice stores it once.
+``synchronous=FULL``, PostgreSQL with its defaults. Nothing is changed or deleted but a forgotten
+patient's votes; an undo is a row of its own. A vote carries an id made by the page, so that sending
+it twice stores it once.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -20,10 +21,12 @@ from sqlalchemy import event as listeners
 from sqlalchemy.exc import IntegrityError
 
 from iimedgpt import io
-from iimedgpt.errors import DataError
+from iimedgpt.config import RunConfig
+from iimedgpt.errors import ConfigError, DataError
 from iimedgpt.text import content_id
 from iimedgpt.types import Frozen, Judgement, Ranking
 
+FOLDER = "rank"  # in the run's
 BUSY_S = 60  # a writer waits so long for another one
 N_CLAIM_TRIES = 50
 
@@ -117,6 +120,22 @@ class Store:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # its log files take the same mode
         return cls(f"sqlite:///{path}", run)
 
+    @classmethod
+    def of_run(cls, config: RunConfig) -> Store:
+        """SQLite in the run's folder, or the database that the environment names.
+
+        Raises:
+            ConfigError: the environment variable is not set.
+            DataError: the database does not answer.
+        """
+        variable = config.rank.database_url_env
+        if variable is None:
+            return cls.in_folder(config.run_dir / FOLDER, config.name)
+        url = os.environ.get(variable, "")
+        if not url:
+            raise ConfigError(f"{variable} is not set", hint=f"export {variable}=postgresql+psycopg://USER:…@HOST/NAME")
+        return cls(url, config.name)
+
     def close(self) -> None:
         self._engine.dispose()
 
@@ -172,29 +191,45 @@ class Store:
 
         Items that they had opened come first, then those with a free slot.
         """
-        done = self.votes_in_force(annotator_id).keys()
         for _ in range(N_CLAIM_TRIES):
-            with self._engine.connect() as connection:
-                query = sql.select(_claims.c.item_id, _claims.c.annotator_id, _claims.c.slot)
-                taken: dict[str, dict[int, str]] = {}
-                for item_id, owner, slot in connection.execute(query.where(_claims.c.run == self.run)):
-                    taken.setdefault(item_id, {})[slot] = owner
-            mine = [item for item in items if annotator_id in taken.get(item, {}).values()]
-            for item in mine:
-                if item not in done:
-                    return item
-            free = next((item for item in items if item not in mine and len(taken.get(item, {})) < n_slots), None)
-            if free is None:
+            opened, free = self._open_items(items, annotator_id, n_slots)
+            if opened:
+                return opened[0]
+            if not free:
                 return None
-            slot = next(slot for slot in range(n_slots) if slot not in taken.get(free, {}))
+            item_id, slot = free[0]
             try:
                 with self._writing() as connection:
-                    row = {"run": self.run, "item_id": free, "slot": slot, "annotator_id": annotator_id}
+                    row = {"run": self.run, "item_id": item_id, "slot": slot, "annotator_id": annotator_id}
                     connection.execute(_claims.insert().values(**row))
-                return free
+                return item_id
             except IntegrityError:  # someone else took the slot in between
                 continue
         raise DataError("no item could be claimed: too many clinicians at once", expected="a moment's patience")
+
+    def n_open(self, items: Sequence[str], annotator_id: str, n_slots: int) -> int:
+        """How many items a clinician has opened and not voted on, or may still get."""
+        opened, free = self._open_items(items, annotator_id, n_slots)
+        return len(opened) + len(free)
+
+    def _open_items(
+        self, items: Sequence[str], annotator_id: str, n_slots: int
+    ) -> tuple[list[str], list[tuple[str, int]]]:
+        """(a clinician's own items without a vote, others with their first free slot)."""
+        query = sql.select(_claims.c.item_id, _claims.c.annotator_id, _claims.c.slot)
+        taken: dict[str, dict[int, str]] = {}
+        with self._engine.connect() as connection:
+            for item_id, owner, slot in connection.execute(query.where(_claims.c.run == self.run)):
+                taken.setdefault(item_id, {})[slot] = owner
+        done = self.votes_in_force(annotator_id)
+        opened, free = [], []
+        for item_id in items:
+            slots = taken.get(item_id, {})
+            if annotator_id in slots.values():
+                opened += [item_id] if item_id not in done else []
+            elif len(slots) < n_slots:
+                free.append((item_id, next(slot for slot in range(n_slots) if slot not in slots)))
+        return opened, free
 
     def append(self, vote: Vote) -> bool:
         """Store a vote durably. True for a new row, False where the same vote is stored already.
@@ -264,6 +299,33 @@ class Store:
     def read_judgements(self) -> list[Judgement]:
         """Comparisons that count: one a clinician, prompt and criterion."""
         return [judgement for vote in self.all_in_force() for judgement in vote.judgements]
+
+    def forget(self, is_theirs: Callable[[str], bool]) -> int:
+        """Delete all votes on a patient's items; returns how many.
+
+        Args:
+            is_theirs: True for a vote, as JSON, that names the patient or what is theirs.
+        """
+        rows = self._rows()
+        gone = [row for row in rows if row["kind"] != "undo" and is_theirs(row["body"])]
+        ids = {(row["annotator_id"], row["vote_id"]) for row in gone}
+        gone += [row for row in rows if row["kind"] == "undo" and (row["annotator_id"], row["body"]) in ids]
+        with self._writing() as connection:
+            for row in gone:
+                connection.execute(_votes.delete().where(_votes.c.seq == row["seq"]))
+                theirs = sql.and_(_claims.c.run == self.run, _claims.c.item_id == row["item_id"])
+                connection.execute(_claims.delete().where(theirs))
+        if gone and self._engine.dialect.name == "sqlite":  # the text goes from the files, too
+            raw = self._engine.raw_connection()
+            for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                raw.cursor().execute(statement)
+            raw.close()
+        return len(gone)
+
+    def n_rows(self) -> int:
+        """Rows of the log, undone votes and undos included."""
+        with self._engine.connect() as connection:
+            return int(connection.scalar(sql.select(sql.func.count()).where(_votes.c.run == self.run)) or 0)
 
     def _rows(self, *conditions: sql.ColumnElement[bool]) -> list[Any]:
         query = sql.select(_votes).where(_votes.c.run == self.run, *conditions).order_by(_votes.c.seq)

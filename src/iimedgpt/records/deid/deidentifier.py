@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from iimedgpt.io import Secret
 from iimedgpt.records.deid.dates import DateShifter, find_dates
-from iimedgpt.records.deid.dictionary import Pattern, compile_dictionary, compile_value, name_parts
+from iimedgpt.records.deid.dictionary import Pattern, Skeletons, compile_dictionary, compile_value, name_parts
 from iimedgpt.records.deid.english import find_english
 from iimedgpt.records.deid.hospitals import find_hospitals, find_short_hospitals
 from iimedgpt.records.deid.names import find_names
@@ -92,9 +92,10 @@ class Deidentifier:
         """
         events = [(event, text) for event in raw.events if (text := normalise(event.text))]
         texts = [half_width(text) for _, text in events]
-        dictionary = compile_dictionary(raw.identifiers, raw.language)
+        skeletons = Skeletons(texts)
+        dictionary = compile_dictionary(raw.identifiers, raw.language, skeletons)
         findings = [list(_find(text, raw.language, dictionary)) for text in texts]
-        _add_repeated_names(texts, findings, raw.language)
+        _add_repeated_names(texts, findings, raw.language, skeletons)
         shifter = DateShifter(self.shift_days(raw.patient_key))
         surrogates = Surrogates(self._secret, raw.patient_key, raw.language)
         positions: list[Span] = []
@@ -173,7 +174,9 @@ def _find(text: str, language: Language, dictionary: Iterable[Pattern]) -> Itera
             yield _Finding(found.start, found.end, found.category, is_full=found.is_full)
 
 
-def _add_repeated_names(texts: Sequence[str], findings: Sequence[list[_Finding]], language: Language) -> None:
+def _add_repeated_names(
+    texts: Sequence[str], findings: Sequence[list[_Finding]], language: Language, skeletons: Skeletons
+) -> None:
     """Every full name found once is looked for in all of the record's text, its given name as well."""
     names = {
         text[finding.start : finding.end].strip()
@@ -182,7 +185,7 @@ def _add_repeated_names(texts: Sequence[str], findings: Sequence[list[_Finding]]
         if finding.is_full and finding.category == "name" and finding.length <= 30
     }
     values = {part for name in names for part in (name, *name_parts(name, language))} - NOT_NAMES
-    for value in sorted(value for value in values if len(value) >= 2):
+    for value in sorted(value for value in values if len(value) >= 2 and skeletons.is_repeated(value, language)):
         pattern = compile_value("name", value, language)
         for text, found in zip(texts, findings, strict=True):
             found += (_Finding(match.start(), match.end(), "name") for match in pattern.finditer(text))
