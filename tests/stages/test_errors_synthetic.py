@@ -30,6 +30,7 @@ def items(tmp_path_factory: pytest.TempPathFactory) -> list[Conversation]:
     folder = tmp_path_factory.mktemp("synthetic")
     tree = {"name": "r", "runs_dir": str(folder), "records": {"sources": [{"reader": "synthetic", "n_max": 160}]}}
     run = RunConfig.model_validate(tree)
+    io.write_text(folder / "secret", "0f" * 32)  # ids decide which errors are drawn: the same in every run
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IIMEDGPT_SECRET_FILE", str(folder / "secret"))
         for name in ("records", "instructions", "mixture"):

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from iimedgpt import clinical
 from iimedgpt.types import Language
 
 MAX_LENGTH_DIFFERENCE = 0.2  # of the correct answer's characters
@@ -191,11 +192,14 @@ def wrong_patients_fact(answer: str, context: ErrorContext, rng: random.Random) 
     known = {match[0] for match in _FACT.finditer(context.visible)}
     own = list(dict.fromkeys(match.groups() for match in _FACT.finditer(answer) if match[0] in known))
     strange = [match.groups() for donor in context.donors for match in _FACT.finditer(donor.text)]
+    text = context.visible + answer
+    here = {*clinical.numbers(context.visible), *clinical.numbers(answer)}  # in one spelling: 3 天 is 3天
     rng.shuffle(own)
     refusal = Refusal.NO_CAUSE if own else Refusal.ABSENT
     for number, unit in own:
         for other, its_unit in strange:
-            if its_unit != unit or f"{other}{unit}" in context.visible + answer:
+            facts = clinical.numbers(other + unit)
+            if its_unit != unit or f"{other}{unit}" in text or not facts or not here.isdisjoint(facts):
                 continue
             changed = re.sub(rf"(?<![\d./A-Za-z]){re.escape(number + unit)}(?![\dA-Za-z])", other + unit, answer)
             if is_length_kept(answer, changed):
