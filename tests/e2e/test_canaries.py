@@ -58,7 +58,7 @@ class Hospital:
         temporary.mkdir(exist_ok=True)
         home = {"HOME": str(self.folder), "TMPDIR": str(temporary), "IIMEDGPT_SECRET_FILE": str(self.folder / "secret")}
         done = subprocess.run(
-            [sys.executable, "-m", "iimedgpt.cli", *arguments],
+            [sys.executable, "-m", "iimedgpt", *arguments],
             cwd=self.folder,
             env={**os.environ, **home, "COLUMNS": "200", **environment},
             capture_output=True,
