@@ -33,6 +33,7 @@ FLAGS = [
     "--disable-sync",
 ]
 N_ITEMS = 20
+expect.set_options(timeout=30_000)
 ORDER = ("good", "short", "vague", "allergic")  # best first: what both clinicians think
 TEXTS = [dict(item(number).answers) for number in range(N_ITEMS)]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -56,7 +57,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def enter(context: BrowserContext, url: str, key: str) -> Page:
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(60_000)  # a machine that builds something else beside is slow
     page = context.new_page()
     page.goto(f"{url}/login")
     page.get_by_label("Personal key").fill(key)
