@@ -14,6 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Language = Literal["zh", "en"]
 Role = Literal["system", "user", "assistant"]
+ROLES_ELSEWHERE: dict[str, Role] = {  # speakers as sharegpt and OpenAI files name them
+    "system": "system",
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+}
 Speaker = Literal["patient", "doctor", "reporter"]
 Split = Literal["train", "validation", "test"]
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from iimedgpt.config import MixtureConfig
 from iimedgpt.mixture.duplicates import cluster, components
+from iimedgpt.mixture.known import Known, cluster_facts
 from iimedgpt.mixture.split import split_together
 
 WORDS = (
@@ -79,3 +80,8 @@ def test_a_chain_of_repeats_hangs_together(tmp_path: Path, seed: int) -> None:
         chain.append(changed(chain[-1][7:], 5) + chr(0x5000 + step))
     labels = cluster(chain, tmp_path)
     assert all(a == b for a, b in pairwise(labels))
+
+
+def test_the_facts_count_clusters_and_who_is_in_them() -> None:
+    known = {f"r{n}": Known(patient, "l", label) for n, (patient, label) in enumerate([("a", 0), ("b", 0), ("b", 2)])}
+    assert cluster_facts(known) == {"near_duplicates": {"n_clusters": 1, "n_records": 2, "n_patients": 2}}

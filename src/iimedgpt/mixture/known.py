@@ -30,15 +30,15 @@ def read_known(ctx: StageContext) -> dict[str, Known]:
     """Every record by its id, empty where the stage is not wired to read them."""
     if "records" not in ctx.stage.needs:
         return {}
-    labels = cluster((_said(record) for record in _records(ctx)), io.make_private_dir(ctx.directory))
-    return {
-        record.record_id: Known(record.patient_id, record.provenance.license, label)
-        for record, label in zip(_records(ctx), labels, strict=True)
-    }
+    whose: list[tuple[str, str, str]] = []  # record, patient, licence: noted while the texts go by
 
+    def texts() -> Iterator[str]:
+        for record in progress.track(ctx.read("records", "records.jsonl", Record), "near-duplicates"):
+            whose.append((record.record_id, record.patient_id, record.provenance.license))
+            yield _said(record)
 
-def _records(ctx: StageContext) -> Iterator[Record]:
-    return progress.track(ctx.read("records", "records.jsonl", Record), "near-duplicates")
+    labels = cluster(texts(), io.make_private_dir(ctx.directory))
+    return {name: Known(patient, terms, label) for (name, patient, terms), label in zip(whose, labels, strict=True)}
 
 
 def _said(record: Record) -> str:
@@ -53,7 +53,7 @@ def cluster_facts(known: Mapping[str, Known]) -> dict[str, Any]:
     patients = {record.patient_id for record in known.values() if record.cluster in repeated}
     return {
         "near_duplicates": {
-            "ncluster_facts": len(repeated),
+            "n_clusters": len(repeated),
             "n_records": sum(sizes[label] for label in repeated),
             "n_patients": len(patients),
         }
@@ -70,17 +70,17 @@ def usable(ctx: StageContext, instructions: Iterable[Instruction], known: Mappin
         first_of.setdefault(record.cluster, record_id)
     kept = []
     for item in instructions:
-        answer = fold(item.response)
-        key = content_id(*(fold(message.content) for message in item.prompt), answer)
+        answer = content_id(fold(item.response))
+        key = content_id(*(fold(message.content) for message in item.prompt), fold(item.response))
         is_first = item.record_id not in known or first_of[known[item.record_id].cluster] == item.record_id
         if key in seen:
             ctx.drop(item.instruction_id, "duplicate")
         elif config.near_duplicates == "drop" and not is_first:
             ctx.drop(item.instruction_id, "near_duplicate")
-        elif item.task in FREE_TEXT and same[item.task, content_id(answer)] >= config.max_same_answer:
+        elif item.task in FREE_TEXT and same[item.task, answer] >= config.max_same_answer:
             ctx.drop(item.instruction_id, "same_answer")
         else:
             seen.add(key)
-            same[item.task, content_id(answer)] += 1
+            same[item.task, answer] += 1
             kept.append(item)
     return kept

@@ -17,18 +17,11 @@ from iimedgpt import io
 from iimedgpt.config import OtherSource, RunConfig
 from iimedgpt.errors import ConfigError, DataError
 from iimedgpt.text import content_id, normalise
-from iimedgpt.types import Conversation, Message, Role
+from iimedgpt.types import ROLES_ELSEWHERE, Conversation, Message
 
 PACKAGED = Path(__file__).with_name("other_zh.jsonl")
 _TOYHOM_COLUMNS = ("department", "title", "ask", "answer")
 _NO_TEXT = {"", "无", "无。", "暂无"}
-_ROLES: dict[str, Role] = {
-    "system": "system",
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "assistant": "assistant",
-}
 # Shapes that are somebody's contact or number in web data. Look-arounds, because \b does not
 # separate a digit from a Chinese character.
 _IDENTIFIER = re.compile(
@@ -153,7 +146,7 @@ def build_row(number: int, turns: list[tuple[str, str]], row_license: str | None
     """
     messages = []
     for name, content in turns:
-        role = _ROLES.get(name)
+        role = ROLES_ELSEWHERE.get(name)
         if role is None:
             return Row(number, reason="unknown_role")
         messages.append(Message(role=role, content=normalise(content)))

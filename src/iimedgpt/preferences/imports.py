@@ -19,15 +19,8 @@ from iimedgpt.config import PairImport, RunConfig
 from iimedgpt.errors import ConfigError, DataError
 from iimedgpt.preferences.filters import is_held_out, prompt_key
 from iimedgpt.text import content_id, normalise
-from iimedgpt.types import Message, PreferencePair, Role
+from iimedgpt.types import ROLES_ELSEWHERE, Message, PreferencePair
 
-_ROLES: dict[str, Role] = {
-    "system": "system",
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "assistant": "assistant",
-}
 _SCORES = ("overall_score", "score", "fine-grained_score", "rating")  # of a completion, the first one that is there
 _VERDICT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*[ ,，]\s*(\d+(?:\.\d+)?)\s*(?:\n|$)")
 
@@ -137,7 +130,7 @@ def _messages(value: Any, role: str = "role", content: str = "content") -> tuple
         return ()
     messages = []
     for turn in value:
-        name = _ROLES.get(str(turn.get(role))) if isinstance(turn, dict) else None
+        name = ROLES_ELSEWHERE.get(str(turn.get(role))) if isinstance(turn, dict) else None
         if name is None or not isinstance(turn.get(content), str):
             return ()
         messages.append(Message(role=name, content=normalise(turn[content])))

@@ -48,33 +48,31 @@ def find_residues(events: Iterable[Event], identifiers: Mapping[Category, tuple[
         text = unicodedata.normalize("NFKC", event.text)
         found.update(_shapes(text))
         squeezed = _squeezed(text)
-        for category, plain, digits in values:
-            if (plain and _holds(text, squeezed, plain)) or (digits and digits in squeezed):
+        for category, word, compact in values:
+            if (compact and compact in squeezed) or (word is not None and word.search(text)):
                 found[category] += 1
     return found
 
 
-def _forms(value: str) -> tuple[str, str]:
-    """(the value as words, "" where it is too short to mean anyone; its digits, squeezed)."""
+def _forms(value: str) -> tuple[re.Pattern[str] | None, str]:
+    """(a pattern of a Latin value as whole words in the same case, a Chinese or numeric one squeezed).
+
+    Neither of a value that is too short to mean anyone.
+    """
     plain = unicodedata.normalize("NFKC", value).strip()
     squeezed = _squeezed(plain)
     if squeezed.isascii() and any(char.isdigit() for char in squeezed):
-        return "", squeezed if len(squeezed) >= _MIN_DIGITS else ""
-    is_latin = plain.isascii()
-    return plain if len(plain) >= (_MIN_LETTERS if is_latin else _MIN_CHARS) else "", ""
+        return None, squeezed if len(squeezed) >= _MIN_DIGITS else ""
+    if not plain.isascii():
+        return None, squeezed if len(plain) >= _MIN_CHARS else ""
+    is_word = len(plain) >= _MIN_LETTERS
+    return re.compile(rf"(?<![A-Za-z]){re.escape(plain)}(?![A-Za-z])") if is_word else None, ""
 
 
 def _squeezed(text: str) -> str:
     """No spaces, hyphens or line breaks; runs of Chinese numerals as digits; lower case."""
     text = _NUMERAL_RUN.sub(lambda run: run.group().translate(_NUMERALS), _BETWEEN.sub("", text))
     return text.lower()
-
-
-def _holds(text: str, squeezed: str, plain: str) -> bool:
-    """True where the words stand in the text: Chinese however spaced, Latin as whole words in the same case."""
-    if not plain.isascii():
-        return _squeezed(plain) in squeezed
-    return re.search(rf"(?<![A-Za-z]){re.escape(plain)}(?![A-Za-z])", text) is not None
 
 
 def _shapes(text: str) -> Iterator[Category]:
