@@ -14,10 +14,11 @@ from iimedgpt.config import RunConfig
 from iimedgpt.errors import ConfigError, StageNotReadyError
 from iimedgpt.instructions.timeline import NAMES
 from iimedgpt.manifest import read_manifest
-from iimedgpt.text import content_id, fold, is_chinese
+from iimedgpt.text import content_id, fold, is_chinese, unique
 from iimedgpt.types import Candidate, Conversation, Language, Message
 
 LETTERS = "ABCDEF"
+NEXT = "next.jsonl"
 _HEADS = "|".join(sorted({*NAMES["en"].values()}, key=len, reverse=True))
 _SECTION = re.compile(rf"^(?:【(?P<zh>[^】\n]{{1,20}})】|(?P<en>{_HEADS}): )", re.M)
 _TURN = re.compile(r"^(患者|医生|检查|Patient|Doctor|Tests)(?:：|: )", re.M)
@@ -99,7 +100,10 @@ def _dialogue(text: str) -> Iterator[Section]:
 
 
 def ranking_items(config: RunConfig) -> list[Item]:
-    """Prompts of the sample stage with two to six different answers, in the order sampled.
+    """Prompts of the sample stage with two to six different answers.
+
+    Prompts that the stage put forward (``sample.n_next``) stand first, the least decided first, each with
+    the two answers between which the model decides least; then the others in the order sampled.
 
     Raises:
         StageNotReadyError: the sample stage is not complete.
@@ -112,14 +116,25 @@ def ranking_items(config: RunConfig) -> list[Item]:
         candidates[candidate.prompt_id].append((candidate.candidate_id, candidate.text))
     files = [config.run_dir / "mixture" / f"{side}.jsonl" for side in ("train", "test")]
     asked = _conversations(files, candidates, config.rank.tasks)
+    wanted = _put_forward(config.run_dir / "sample" / NEXT)
     items = []
-    for prompt_id, answers in candidates.items():
+    for prompt_id in unique([*wanted, *candidates]):
         if prompt_id in asked:
+            closest = wanted.get(prompt_id, ())
+            answers = sorted(candidates[prompt_id], key=lambda answer: answer[0] not in closest)
             reference = [(prompt_id, asked[prompt_id].response)] if config.rank.use_reference else []
-            different = _different([*reference, *answers])[: config.rank.n_answers]
+            first, others = answers[: len(closest)], answers[len(closest) :]
+            different = _different([*first, *reference, *others])[: config.rank.n_answers]
             if len(different) > 1:
                 items.append(_item("rank", asked[prompt_id], different))
     return items[: config.rank.n_items]
+
+
+def _put_forward(path: Path) -> dict[str, tuple[str, ...]]:
+    """Prompts that active selection chose, in its order → the candidates it decides least between."""
+    if not path.exists():
+        return {}
+    return {row["prompt_id"]: tuple(row["candidate_ids"]) for _, row in io.read_json_lines(path)}
 
 
 def comparison_items(config: RunConfig) -> list[Item]:
