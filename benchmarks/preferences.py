@@ -38,7 +38,7 @@ MODELS = ("base", "sft", "sft+dpo")
 SETS = ("CheckupQA", "MedicineQA", "WebMedQA", "MedQA-Mainland", "PromptCBLUE")
 SMALL_GAP = 2.0  # points of ten: a decisive pair with so little between its answers is no good-versus-garbage
 SIZES = {  # training pairs, held-out pairs, longest answer in characters
-    False: {"real": (200, 240, 260), "rules": (200, 300, 400)},
+    False: {"real": (160, 200, 260), "rules": (160, 240, 400)},
     True: {"real": (72, 110, 160), "rules": (96, 140, 300)},
 }
 
