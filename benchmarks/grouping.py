@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,19 +38,21 @@ DEFAULT = "grouped, token"
 def main() -> None:
     """Train and score every arm, print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="8 training records instead of 64")
+    parser.add_argument("--quick", action="store_true", help="8 training records and 6 to score")
     parser.add_argument("--seeds", type=int, default=1, help="training runs an arm")
+    parser.add_argument("--records", type=int, default=64, help="training records")
+    parser.add_argument("--held-out", type=int, default=60, help="records to score")
     arguments = parser.parse_args()
-    n_train = 8 if arguments.quick else 64
+    n_train, n_test = (8, 6) if arguments.quick else (arguments.records, arguments.held_out)
     with tempfile.TemporaryDirectory() as folder:
         rows = [
             row
             for seed in range(arguments.seeds)
             for name in ARMS
-            for row in _losses(name, _config(Path(folder), name, seed, n_train), arguments.quick)
+            for row in _losses(name, _config(Path(folder), name, seed, n_train), n_test)
         ]
     result = {
-        "command": f"python -m benchmarks.grouping{' --quick' * arguments.quick} --seeds {arguments.seeds}",
+        "command": "python -m benchmarks.grouping " + " ".join(sys.argv[1:]),
         "n_train_records": n_train,
         "n_seeds": arguments.seeds,
         "arms": {name: _summary(rows, name) for name in ARMS},
@@ -81,7 +84,7 @@ def _conversations_per_record(folder: Path, seed: int) -> float:
     return len(rows) / len({row.record_id or row.conversation_id for row in rows})
 
 
-def _losses(arm: str, run: RunConfig, is_quick: bool) -> list[dict[str, Any]]:
+def _losses(arm: str, run: RunConfig, n_test: int) -> list[dict[str, Any]]:
     """Nats and tokens of every held-out answer after this arm's training."""
     from iimedgpt.engine.adapters import load_adapters
     from iimedgpt.engine.generate import TrieLanguageModel
@@ -91,7 +94,7 @@ def _losses(arm: str, run: RunConfig, is_quick: bool) -> list[dict[str, Any]]:
         execute(chain.stage_named(name), run)
     loaded = load_model(run.model)
     load_adapters(loaded, [(SFT, run.run_dir / "sft" / "adapter")])
-    rows = _held_out(run, 6 if is_quick else 60)
+    rows = _held_out(run, n_test)
     scores = TrieLanguageModel(loaded, SFT, (SFT,)).score([(row.prompt, row.response) for row in rows])
     return [
         {
