@@ -49,24 +49,31 @@ def find_residues(events: Iterable[Event], identifiers: Mapping[Category, tuple[
         found.update(_shapes(text))
         squeezed = _squeezed(text)
         for category, word, compact in values:
-            if (compact and compact in squeezed) or (word is not None and word.search(text)):
+            if (compact and compact in squeezed) or (word and _has_word(text, word)):
                 found[category] += 1
     return found
 
 
-def _forms(value: str) -> tuple[re.Pattern[str] | None, str]:
-    """(a pattern of a Latin value as whole words in the same case, a Chinese or numeric one squeezed).
-
-    Neither of a value that is too short to mean anyone.
-    """
+def _forms(value: str) -> tuple[str, str]:
+    """(a Latin value as it is, a Chinese or numeric one squeezed); empty where too short to mean anyone."""
     plain = unicodedata.normalize("NFKC", value).strip()
     squeezed = _squeezed(plain)
     if squeezed.isascii() and any(char.isdigit() for char in squeezed):
-        return None, squeezed if len(squeezed) >= _MIN_DIGITS else ""
+        return "", squeezed if len(squeezed) >= _MIN_DIGITS else ""
     if not plain.isascii():
-        return None, squeezed if len(plain) >= _MIN_CHARS else ""
-    is_word = len(plain) >= _MIN_LETTERS
-    return re.compile(rf"(?<![A-Za-z]){re.escape(plain)}(?![A-Za-z])") if is_word else None, ""
+        return "", squeezed if len(plain) >= _MIN_CHARS else ""
+    return plain if len(plain) >= _MIN_LETTERS else "", ""
+
+
+def _has_word(text: str, word: str) -> bool:
+    """True where the word stands in the text in the same case, not as a piece of a longer Latin one."""
+    start = text.find(word)
+    while start >= 0:
+        around = text[max(0, start - 1) : start], text[start + len(word) : start + len(word) + 1]
+        if not any(char.isascii() and char.isalpha() for char in around):
+            return True
+        start = text.find(word, start + 1)
+    return False
 
 
 def _squeezed(text: str) -> str:

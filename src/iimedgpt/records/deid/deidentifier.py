@@ -8,24 +8,25 @@ finding names it, so that no piece of an identifier is left at an edge.
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from iimedgpt.io import Secret
 from iimedgpt.records.deid.dates import DateShifter, find_dates
-from iimedgpt.records.deid.dictionary import Pattern, Skeletons, compile_dictionary, compile_value, name_parts
+from iimedgpt.records.deid.dictionary import dictionary_values, name_parts
 from iimedgpt.records.deid.english import find_english
 from iimedgpt.records.deid.hospitals import find_hospitals, find_short_hospitals
 from iimedgpt.records.deid.names import find_names
 from iimedgpt.records.deid.numbers import find_numbers, half_width
 from iimedgpt.records.deid.places import find_places
+from iimedgpt.records.deid.search import RecordText
 from iimedgpt.records.deid.surrogates import Surrogates
 from iimedgpt.records.deid.words import NOT_NAMES
 from iimedgpt.records.raw import Category, RawRecord, Scrubbed, Span
 from iimedgpt.text import normalise
-from iimedgpt.types import Language
+from iimedgpt.types import Event, Language
 
 MIN_SHIFT_DAYS, MAX_SHIFT_DAYS = 32, 364  # a month alone moves in any case, no day comes back to itself
 
@@ -92,17 +93,18 @@ class Deidentifier:
         """
         events = [(event, text) for event in raw.events if (text := normalise(event.text))]
         texts = [half_width(text) for _, text in events]
-        skeletons = Skeletons(texts)
-        dictionary = compile_dictionary(raw.identifiers, raw.language, skeletons)
-        findings = [list(_find(text, raw.language, dictionary)) for text in texts]
-        _add_repeated_names(texts, findings, raw.language, skeletons)
+        record = RecordText(texts)
+        known = _known(record, raw)
+        findings = [list(_find(text, raw.language, known[number])) for number, text in enumerate(texts)]
+        _add_repeated_names(texts, findings, raw.language, record)
         shifter = DateShifter(self.shift_days(raw.patient_key))
         surrogates = Surrogates(self._secret, raw.patient_key, raw.language)
         positions: list[Span] = []
         typed, written = [], []
         for number, ((event, text), found) in enumerate(zip(events, findings, strict=True)):
             replacements = list(_replacements(text, _join(found), raw.language, shifter))
-            typed.append(event.model_copy(update={"text": _put(text, replacements)[0]}))
+            new_text, spans = _put(text, replacements)
+            typed.append(_with_text(event, new_text))
             if self._surrogates == "consistent":
                 replacements = [
                     new
@@ -110,9 +112,9 @@ class Deidentifier:
                     else new._replace(new=surrogates.of(new.category, text[new.start : new.end], new.new))
                     for new in replacements
                 ]
-            new_text, spans = _put(text, replacements)
+                new_text, spans = _put(text, replacements)
             positions += (Span(number, start, end, category) for start, end, category in spans)
-            written.append(event.model_copy(update={"text": new_text}))
+            written.append(_with_text(event, new_text))
         counts = Counter(position.category for position in positions)
         return Scrubbed(tuple(typed), tuple(written), counts, tuple(positions))
 
@@ -121,6 +123,10 @@ class Deidentifier:
         return -MIN_SHIFT_DAYS - self._secret.number(
             "date_shift", patient_key, below=MAX_SHIFT_DAYS - MIN_SHIFT_DAYS + 1
         )
+
+
+def _with_text(event: Event, text: str) -> Event:
+    return event if event.text == text else event.model_copy(update={"text": text})
 
 
 class _Replacement(NamedTuple):
@@ -156,13 +162,20 @@ def _put(text: str, replacements: Sequence[_Replacement]) -> tuple[str, list[tup
     return "".join((*parts, text[done:])), spans
 
 
-def _find(text: str, language: Language, dictionary: Iterable[Pattern]) -> Iterator[_Finding]:
+def _known(record: RecordText, raw: RawRecord) -> defaultdict[int, list[_Finding]]:
+    """The patient's own values, by text."""
+    found: defaultdict[int, list[_Finding]] = defaultdict(list)
+    for category, value in dictionary_values(raw.identifiers, raw.language):
+        for number, start, end in record.find(category, value, raw.language):
+            found[number].append(_Finding(start, end, category))
+    return found
+
+
+def _find(text: str, language: Language, known: Iterable[_Finding]) -> Iterator[_Finding]:
     """Findings, those that win a tie of length first."""
     for date in find_dates(text, language):
         yield _Finding(date.start(), date.end(), "date", date)
-    for category, pattern in dictionary:
-        for match in pattern.finditer(text):
-            yield _Finding(match.start(), match.end(), category)
+    yield from known
     for found in find_numbers(text, language):
         yield _Finding(found.start, found.end, found.category)
     if language == "zh":
@@ -175,7 +188,7 @@ def _find(text: str, language: Language, dictionary: Iterable[Pattern]) -> Itera
 
 
 def _add_repeated_names(
-    texts: Sequence[str], findings: Sequence[list[_Finding]], language: Language, skeletons: Skeletons
+    texts: Sequence[str], findings: Sequence[list[_Finding]], language: Language, record: RecordText
 ) -> None:
     """Every full name found once is looked for in all of the record's text, its given name as well."""
     names = {
@@ -185,10 +198,9 @@ def _add_repeated_names(
         if finding.is_full and finding.category == "name" and finding.length <= 30
     }
     values = {part for name in names for part in (name, *name_parts(name, language))} - NOT_NAMES
-    for value in sorted(value for value in values if len(value) >= 2 and skeletons.is_repeated(value, language)):
-        pattern = compile_value("name", value, language)
-        for text, found in zip(texts, findings, strict=True):
-            found += (_Finding(match.start(), match.end(), "name") for match in pattern.finditer(text))
+    for value in sorted(value for value in values if len(value) >= 2 and record.is_repeated(value, language)):
+        for number, start, end in record.find("name", value, language):
+            findings[number].append(_Finding(start, end, "name"))
 
 
 def _join(findings: Iterable[_Finding]) -> list[_Finding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from iimedgpt.records.deid.numbers import half_width
 from iimedgpt.records.deid.roles import NOT_GIVEN
@@ -12,14 +12,12 @@ from iimedgpt.records.raw import Category
 from iimedgpt.text import normalise
 from iimedgpt.types import Language
 
-Pattern = tuple[Category, re.Pattern[str]]
-
 NUMBERS: frozenset[Category] = frozenset(
     {"id_card", "passport", "phone", "medical_number", "bank_card", "account", "plate"}
 )
 _MIN_CHARS = 2
 _MIN_DIGITS = 4  # "90" in a dictionary would take every 120/90mmHg with it
-_NUMERALS = {digit: f"[{digit}{chinese}]" for digit, chinese in zip(
+NUMERALS = {digit: f"[{digit}{chinese}]" for digit, chinese in zip(
     "0123456789", ("〇零○OoＯｏ", "一幺壹IiLl", "二贰两", "三叁", "四肆", "五伍", "六陆", "七柒", "八捌", "九玖"), strict=True
 )}  # fmt: skip
 _HAN = re.compile(f"[{CJK}]{{2,4}}")
@@ -35,51 +33,10 @@ _WORDS = re.compile(
 )
 
 
-_SEPARATORS = " -·•‧・.\n/()"
-_AS_DIGITS = {ord(char): digit for digit, chars in _NUMERALS.items() for char in chars[1:-1].casefold()}
-_DROPPED: dict[int, str | None] = {ord(char): None for char in _SEPARATORS}
-_MASKS = re.compile("[*×✱＊]|[xX]{2}")
-
-
-class Skeletons:
-    """A record's text without separators, spellings made one: tells in no time that a value cannot stand in it.
-
-    To compile a value's pattern takes a hundred times as long; most values stand nowhere.
-    """
-
-    def __init__(self, texts: Iterable[str]) -> None:
-        self._text = "\0".join(texts).casefold()
-        self._words = self._text.translate(_DROPPED)
-        self._numbers = self._words.translate(_AS_DIGITS)
-        self._is_masked = _MASKS.search(self._text) is not None
-
-    def may_hold(self, category: Category, value: str, language: Language) -> bool:
-        """False only where ``compile_value``'s pattern matches nowhere in the texts."""
-        bare = value.casefold().translate(_DROPPED)
-        if category in NUMBERS:
-            number = "".join(char for char in bare if char.isalnum()).translate(_AS_DIGITS)
-            return number in self._numbers or (self._is_masked and len(number) >= 7)
-        if language == "zh" and not value.isascii():
-            return bare in self._words or (category == "name" and self._holds_masked(value))
-        return value.casefold().split()[0] in self._text
-
-    def is_repeated(self, value: str, language: Language) -> bool:
-        """False only where a name that was found once stands nowhere else, spelt out or masked."""
-        if language != "zh" or value.isascii():
-            return True
-        return self._words.count(value.casefold().translate(_DROPPED)) > 1 or self._holds_masked(value)
-
-    def _holds_masked(self, name: str) -> bool:
-        surname = name[:2] if name[:2] in COMPOUND else name[:1]
-        return any(surname + mask in self._text for mask in "某*×＊○x") or any(
-            name[:1] + mask in self._text for mask in "某*×＊○x"
-        )
-
-
-def compile_dictionary(
-    identifiers: Mapping[Category, tuple[str, ...]], language: Language, skeletons: Skeletons
-) -> list[Pattern]:
-    """Patterns of those of the patient's own values that may stand in the text, longest value first."""
+def dictionary_values(
+    identifiers: Mapping[Category, tuple[str, ...]], language: Language
+) -> list[tuple[Category, str]]:
+    """The patient's own values and what of them identifies alone, longest value first."""
     values: list[tuple[Category, str]] = []
     for category, given in identifiers.items():
         if category == "age":
@@ -87,12 +44,7 @@ def compile_dictionary(
         for value in (half_width(normalise(raw)) for raw in given):
             values += ((category, part) for part in _parts(category, value, language))
     known = {item for item in values if len(item[1]) >= (_MIN_DIGITS if item[1].isdigit() else _MIN_CHARS)}
-    ordered = sorted(known, key=lambda item: (-len(item[1]), item))
-    return [
-        (category, compile_value(category, value, language))
-        for category, value in ordered
-        if skeletons.may_hold(category, value, language)
-    ]
+    return sorted(known, key=lambda item: (-len(item[1]), item))
 
 
 def _parts(category: Category, value: str, language: Language) -> Iterator[str]:
@@ -184,7 +136,7 @@ def compile_value(category: Category, value: str, language: Language) -> re.Patt
 
 def _number_pattern(value: str) -> str:
     chars = [char for char in value if char.isalnum()]
-    plain = r"[ \n.·/()-]{0,2}".join(_NUMERALS.get(char, re.escape(char)) for char in chars)
+    plain = r"[ \n.·/()-]{0,2}".join(NUMERALS.get(char, re.escape(char)) for char in chars)
     if len(chars) >= 7 and all(char.isdigit() or char in "xX" for char in chars):
         head, tail = "".join(chars[:3]), "".join(chars[-2:])
         middle = r"[0-9]{0,9}[*×✱＊xX]{2,14}[0-9]{0,4}"
