@@ -308,3 +308,43 @@ class TestSurrogates:
     def test_numbers_lie_where_none_are_assigned(self) -> None:
         written, _ = _surrogate("身份证号110101199003074514，座机010-80000001，来信a.b_c@example.org")
         assert re.fullmatch(r"身份证号99\d{16}，座机011-1\d{7}，来信[a-z]{8}@example\.com", written)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "经办人：乜晓燕",
+        "测量者：冼星海",
+        "填表人：敬一丹",
+        "接收者：竺可桢",
+        "家属郏丽签字确认",
+        "告知患者之妻郏丽",
+        "昝海波（签名）",
+        "患者 | 睢文静 | 女 | 34岁",
+        "孕妇睢文静孕38周",
+        "联系人Tom Smith",
+    ],
+)
+def test_names_of_rare_surnames_and_behind_labels_of_any_form(text: str) -> None:
+    scrubbed = scrub(text)
+    assert "[姓名]" in scrubbed
+    assert not re.search("乜|晓燕|星海|一丹|可桢|郏|丽|海波|文静|Smith", scrubbed)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "予罗布麻叶片降压治疗",
+        "查体：余项未见异常",
+        "患儿反应好，哭声响亮",
+        "诊断：Child-Pugh B级",
+        "诊断：Lung-RADS 4B类",
+        "Apgar评分9-10-10",
+        "补液2000-3000ml/d",
+        "参加人员：全体人员",
+        "随访人员：社区医生",
+        "患者水样便3次",
+    ],
+)
+def test_words_that_only_look_like_identifiers_stay(text: str) -> None:
+    assert scrub(text) == text

@@ -226,10 +226,21 @@ def find_dates(text: str, language: Language) -> Iterator[re.Match[str]]:
         for name in ("shared", "zh"):
             for trigger, pattern in _COMPILED[name]:
                 if not trigger or any(char in window for char in trigger):
-                    yield from pattern.finditer(text, start, end)
+                    yield from (match for match in pattern.finditer(text, start, end) if not _is_score(match))
     if _HAS_MONTH_NAME.search(text):
         for _, pattern in _COMPILED["named"]:
             yield from pattern.finditer(text)
+
+
+_SCORE = re.compile(r"(?:[Aa]pgar|APGAR|评分|得分|分别)[^0-9]{0,4}$")
+
+
+def _is_score(match: re.Match[str]) -> bool:
+    """Apgar 9-10-10: three numbers behind the name of a score are no date."""
+    return (
+        "yy" in match.re.groupindex
+        and _SCORE.search(match.string, max(0, match.start() - 12), match.start()) is not None
+    )
 
 
 _VALUES = {

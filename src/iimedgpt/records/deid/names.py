@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from iimedgpt.records.deid.found import Found
 from iimedgpt.records.deid.namelike import (
     CLINICAL,
+    END,
     HAN,
     HAS_MARK,
     LABEL,
@@ -40,12 +41,13 @@ from iimedgpt.records.deid.namelike import (
 )
 from iimedgpt.records.deid.names_alone import called, foreign, in_prose, nicknames, signed
 from iimedgpt.records.deid.roles import NOBODY, TITLES
-from iimedgpt.records.deid.words import CJK, COMMON, COMPOUND, NOT_NAMES, RARE, SAFE
+from iimedgpt.records.deid.words import CJK, COMMON, COMPOUND, NOT_NAMES, ONLY_SURNAMES, RARE, SAFE
 
 
 def find_names(text: str) -> Iterator[Found]:
     """Names in one text (half-width), overlaps included; ``is_full`` where the name may be looked for elsewhere."""
     yield from _behind_labels(text)
+    yield from _behind_other_labels(text)
     yield from _behind_roles(text)
     yield from _before_titles(text)
     yield from _before_sex(text)
@@ -86,6 +88,38 @@ def _behind_labels(text: str) -> Iterator[Found]:
             at, is_marked = more.end(), False  # behind the first name the others have to look like names
 
 
+# whoever a form asks for: …人, …者, …员, …师, with a mark behind it
+_OTHER_LABEL = re.compile(
+    rf"(?<!{HAN}){HAN}{{0,8}}?(?:人|者|员|师|医生|护士|医士|护理|姓名|名字|签名|签字|签名处|签字处|主诊|主刀|抄送|翻译|经办|经手|负责|陪护|陪床|家长|户主|代签|代办)"
+    r"(?:\([^()\n]{1,8}\))?[】\]]?[:=|]\s{0,3}"
+)
+_SPEAKER = re.compile(
+    "(?:患者|病人|本人|家人|医师|老师|旁人|别人|咨询者|提问者|网友|客服人员|工作人员|医务人员|医生|护士)[^\u3400-\u9fff]*$"
+)
+_NO_NAME = re.compile(
+    "全体|全部|社区|团队|小组|家庭|值班|当班|上级|下级|本院|外院|相关|有关|其他|其它|各级|多名|一名|两名|本市|外地|我院|我科|[一二两三四五六七八九十几数多各][名位人]|[院组室队班部区站所厂校]$"
+)
+_OTHER_NAME = re.compile(rf"{HAN}{{2,4}}{END}")
+
+
+def _behind_other_labels(text: str) -> Iterator[Found]:
+    """经办人：…, 测量者：…: labels that no list holds. Behind those of speakers only what looks like a name."""
+    if not any(mark in text for mark in ":=|"):
+        return
+    for label in _OTHER_LABEL.finditer(text):
+        at = label.end()
+        if text.startswith(_NOBODY, at):
+            continue
+        end = dotted_end(text, at) or sound_end(text, at) or name_end(text, at, COMMON | RARE, needs_usual=False)
+        if end is None and not _SPEAKER.search(label.group()):
+            whole = _OTHER_NAME.match(text, at)
+            is_other = whole is None or CLINICAL.search(whole.group()) or _NO_NAME.search(whole.group())
+            if whole and not is_other and not is_word(text, at) and is_given(whole.group()):
+                end = whole.end()
+        if end is not None:
+            yield a_name(at, end)
+
+
 _WEAK = frozenset(
     (
         "诊断 检查 报告 记录 审核 核对 复核 麻醉 书写 审阅 校对 主检 主管 主治 经治 管床 主任 副主任 助手 会诊 随访 抢救"
@@ -99,8 +133,10 @@ def _labelled_end(text: str, at: int, *, is_marked: bool, is_apart: bool, is_sur
     if is_apart and (loose := _LOOSELY_DOTTED.match(text, at)):
         return loose.end()
     end = dotted_end(text, at) or sound_end(text, at, needs_mark=not (is_apart and is_sure))
-    if end is None and is_apart and (latin := LATIN.match(text, at)) and _is_latin_name(latin.group()):
-        end = latin.end()
+    if end is None:
+        end = _latin_end(text, at)
+        if end is not None and not is_apart and not (is_sure and " " in text[at:end]):
+            end = None
     if end is not None:
         return end
     if spaced := SPACED.match(text, at):
@@ -122,7 +158,12 @@ def _labelled_end(text: str, at: int, *, is_marked: bool, is_apart: bool, is_sur
     whole = LABELLED.match(text, at)
     if not is_sure:  # 医师：多久了
         return any_surname_end(text, at, is_apart=True)
-    if whole and not CLINICAL.search(whole.group()) and whole.group() not in NOT_NAMES:
+    if (
+        whole
+        and not CLINICAL.search(whole.group())
+        and not _NO_NAME.search(whole.group())
+        and whole.group() not in NOT_NAMES
+    ):
         if whole.end() - at <= 4 or is_marked or HAS_MARK.search(whole.group()):
             return whole.end()
     n = n_surname(text, at, COMMON) if is_marked else 0
@@ -138,7 +179,23 @@ _MEDICAL_LATIN = re.compile(
 )
 
 
+# Child-Pugh B级, Lung-RADS 4B类: scales, signs and operations by their authors
+_OF_MEDICINE = re.compile(
+    r" ?[0-9A-Z]{0,3}[-+]?(?:级|期|型|类|分|度|征|病|氏|试验|评|指数|量表|综合|法|线|点|角|骨折|手术|术|波|环|管|细胞|菌|阳|阴)"
+)
+
+
+def _latin_end(text: str, at: int) -> int | None:
+    """Where a name in Latin letters ends that begins here."""
+    latin = LATIN.match(text, at)
+    if latin is None or not _is_latin_name(latin.group()) or _OF_MEDICINE.match(text, latin.end()):
+        return None
+    return latin.end()
+
+
 def _is_latin_name(value: str) -> bool:
+    if "RADS" in value or re.search(" [A-Z0-9]{1,2}$", value):
+        return False
     return " " in value or not (_MEDICAL_LATIN.match(value) or len(value) < 3)
 
 
@@ -163,7 +220,8 @@ def _behind_roles(text: str) -> Iterator[Found]:
                 end = name_end(text, at, COMMON | RARE if is_clear else SAFE, needs_usual=True)
                 if end is None and is_clear:
                     end = any_surname_end(text, at)
-                if end is not None and text[at] in RARE and not SEX_NEXT.match(text, end) and end - at < 3:
+                is_doubtful = text[at : at + 1] in RARE - ONLY_SURNAMES
+                if end is not None and is_doubtful and not SEX_NEXT.match(text, end) and end - at < 3:
                     end = None
             spaced = SPACED.match(text, at) if end is None else None
             if spaced and text[at] in COMMON and (SEX_NEXT.match(text, spaced.end()) or text[at] in SAFE):
@@ -298,8 +356,7 @@ def _before_sex(text: str) -> Iterator[Found]:
         if (
             is_han
             and not n_surname(text, start, COMMON | RARE)
-            and match.start(1) > 0
-            and text[match.start(1) - 1] != "\n"
+            and text[: match.start(1)].rstrip(" ")[-1:] not in ("", "\n", "|")
         ):
             continue
         yield a_name(start, end)

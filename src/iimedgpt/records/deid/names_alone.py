@@ -25,7 +25,17 @@ from iimedgpt.records.deid.namelike import (
     is_word,
     n_surname,
 )
-from iimedgpt.records.deid.words import CJK, COMMON, COMMON_PAIRS, COMPOUND, GIVEN, NOT_NAMES, SAFE, one_of
+from iimedgpt.records.deid.words import (
+    CJK,
+    COMMON,
+    COMMON_PAIRS,
+    COMPOUND,
+    GIVEN,
+    NOT_NAMES,
+    ONLY_SURNAMES,
+    SAFE,
+    one_of,
+)
 
 _AFTER_DOT = re.compile("综合征|综合症|病|征|氏|试验|手术|反射|分类|分级|评分|定律|法|线|体|型")
 
@@ -112,7 +122,7 @@ _FAMILY_NAMED = re.compile(
 
 _SIGNED = re.compile(
     rf"(?:^|(?<=\n)|(?<=[。;！!.] )|(?<=[。;])|(?<= )|(?<=[/、]))({HAN}{{2,4}}|{HAN} {HAN}{{1,2}})"
-    rf"(?=(?: ?[/、,] ?{HAN}{{2,4}}){{0,3}} ?(?:$|\n|[( ]?\d{{4}} ?[-/.年]|\d{{1,2}}:\d\d|\d{{1,2}}月))"
+    rf"(?=(?: ?[/、,] ?{HAN}{{2,4}}){{0,3}} ?(?:$|\n|[( ]?\d{{4}} ?[-/.年]|\d{{1,2}}:\d\d|\d{{1,2}}月|\((?:签名|签字|签章|手签)))"
 )
 
 
@@ -121,7 +131,7 @@ def signed(text: str) -> Iterator[Found]:
     for match in _SIGNED.finditer(text):
         start, end = match.span(1)
         value = match.group(1).replace(" ", "")
-        n = n_surname(text, start, COMMON)
+        n = n_surname(text, start, COMMON | ONLY_SURNAMES)
         if n and not is_word(value, 0) and len(value) > n and len(value) - n <= 2:
             given = value[n:]
             if is_given(given) and not CLINICAL.search(value) and (is_usual(given)):
@@ -141,7 +151,7 @@ _OPEN_NOT = frozenset(
 )
 _LEAD = frozenset("请由经与和同向让给被叫找是及、即跟为对随")
 _PROSE = re.compile(
-    rf"[{''.join(sorted(SAFE))}][{''.join(sorted(GIVEN))}]{{1,2}}|{one_of(COMPOUND)}[{''.join(sorted(GIVEN))}]{{1,2}}"
+    rf"[{''.join(sorted(SAFE | ONLY_SURNAMES))}][{''.join(sorted(GIVEN))}]{{1,2}}|{one_of(COMPOUND)}[{''.join(sorted(GIVEN))}]{{1,2}}"
 )
 _VERBS = re.compile(
     "诉|自述|自诉|述|说|称|表示|反映|签字|签名|来诊|来院|来电|入院|出院|住院|要求|拒绝|同意|陪同|陪护|送来|代诉|代述|代签|查房|会诊|汇报|指示|看过|主刀|执刀|值班|接诊|记录|医|主任|护|教授|于|因|今|昨|男|女|突|既往|平素|近|被|主诉|与|和|及|的|在|等|已|曾|患|已于|现|经|自"

@@ -29,7 +29,9 @@ _WORD_GAP, _N_WORD_GAP = frozenset(" \n-"), 2
 _LEFT_OUT = frozenset(" -·•‧・\n")  # of a Chinese value, as compile_value leaves them out
 _DOTS = frozenset("·•‧・")
 _MASKS = "某*×＊○x"
-_MASKED_NUMBER = re.compile("(?<![0-9])[0-9]{3,}[*×✱＊xX]{2}")  # as in 138****5678; a lab value, 3.5×10, has one mark alone
+_MASKED_NUMBER = re.compile(
+    "(?<![0-9])[0-9]{3,}[*×✱＊xX]{2}"
+)  # as in 138****5678; a lab value, 3.5×10, has one mark alone
 
 
 class RecordText:

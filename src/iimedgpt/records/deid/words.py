@@ -42,6 +42,10 @@ COMMON = SAFE | frozenset(_GROUPS["="])
 RARE = frozenset(_GROUPS["-"]) - COMMON
 COMPOUND = frozenset(_GROUPS["*"].split())
 GIVEN = frozenset("".join(_read("given.txt")))
+# characters that are hardly ever anything but a surname: two characters behind a role are a name
+ONLY_SURNAMES = frozenset(
+    "俞岑滕郝邬卞臧茅闵郗骆昝嵇邢裴荀甄芮羿靳邴宓郇隗鄂逯郏睢乜綦禚苌郯贠禤侴邝阚郤酆祁狄裘钭邸戚喻谌佘佟缪晏阎瞿亓仝逄冼邰郜蔺郦璩濮扈佴笪谯缑郄鄢闫闾翦隽鄞眭郐俎妫彧鄷萃"
+)
 NOT_NAMES = frozenset(word for line in _read("not_names.txt") for word in line.split())
 # given names that are words of everyday or clinical text
 COMMON_PAIRS = frozenset(
