@@ -21,12 +21,16 @@ class JudgeConfig(Section):
         description="likeness to the reference answer, a language model at an endpoint, a local one by the likelihood "
         "of its verdict, or clinicians' verdicts from the ranking page"
     )
+    question_sets: tuple[str, ...] = Field(default=(), description="names of the sets it judges; empty takes all")
     criteria: tuple[Criterion, ...] = Field(
         default=("safety", "professionalism", "fluency", "overall"),
         min_length=1,
         description="what a language model is asked about, one request a criterion and order",
     )
     endpoint: EndpointConfig = Field(default=EndpointConfig(), description="endpoint: which, and how it is asked")
+    only_if_set: bool = Field(
+        default=False, description="endpoint: left out, and said so, where the variable of its address is not set"
+    )
     model: str = Field(
         default="base", description="local: base, sft or sft+dpo of this run, 'embedded', or a model's folder"
     )

@@ -131,7 +131,13 @@ def test_without_configuration_the_reference_judge_stands_alone(tmp_path: Path) 
     (row,) = _rows(manifest.facts, model_a="sft", model_b="base")
     assert row["wins"] + row["ties"] + row["losses"] + row["invalid"] == 4
     assert {"model", "strength", "ci_low", "ci_high", "n"} <= manifest.facts["ratings"][0].keys()
-    assert manifest.facts["judging"] == {"n_duels": 0, "usage": {}, "unanswered": {}, "n_skipped_rows": {}}
+    assert manifest.facts["judging"] == {
+        "n_duels": 0,
+        "usage": {},
+        "judges_left_out": [],
+        "unanswered": {},
+        "n_skipped_rows": {},
+    }
     assert not (folder / "judged").exists()
 
 
@@ -271,6 +277,30 @@ def test_the_held_out_records_can_be_judged_by_others_too(sets: Path, server: Ju
     # the reference judge's verdicts on these stand there already: counted once
     (row,) = [row for row in _rows(manifest.facts, model_a="sft+dpo", model_b="sft") if "reference" in row["judge"]]
     assert row["wins"] + row["ties"] + row["losses"] + row["invalid"] == 4
+
+
+def test_a_judge_without_an_address_may_be_left_out_and_is_said(sets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JUDGE_URL", raising=False)
+    judging = {"questions": [{"name": "pulse", "format": "pulse", "path": "pulse.jsonl"}]}
+    manifest, _ = _run(sets, {**judging, "judges": [{**ENDPOINT_JUDGE, "only_if_set": True}]})
+    assert manifest.facts["judging"]["judges_left_out"] == ["llm"]
+    with pytest.raises(ConfigError, match="JUDGE_URL is not set"):
+        _run(sets, {**judging, "judges": [ENDPOINT_JUDGE]}, name="other")
+
+
+def test_a_judge_keeps_to_its_question_sets(sets: Path) -> None:
+    judging = {
+        "questions": [
+            {"name": "pulse", "format": "pulse", "path": "pulse.jsonl"},
+            {"name": "talks", "format": "cmtmedqa", "path": "talks.json"},
+        ],
+        "judges": [{"name": "c", "kind": "reference", "question_sets": ["talks"]}],
+    }
+    manifest, _ = _run(sets, judging)
+    assert {row["question_set"] for row in manifest.facts["verdicts"]} == {"held_out", "talks"}
+    judging["judges"][0]["question_sets"] = ["nowhere"]
+    with pytest.raises(ConfigError, match="nothing to judge in nowhere"):
+        _run(sets, judging)
 
 
 def test_clinicians_verdicts_of_the_page_are_counted(sets: Path) -> None:

@@ -6,6 +6,8 @@ counted alone.
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,8 @@ from iimedgpt.manifest import read_manifest
 from iimedgpt.run import StageContext
 from iimedgpt.text import content_id
 from iimedgpt.types import Candidate, Conversation, Judgement, LanguageModel, Message
+
+log = logging.getLogger(__name__)
 
 FOLDER = "judged"
 Judge = EndpointJudge | LikelihoodJudge | ReferenceDuelJudge
@@ -60,11 +64,14 @@ def run(ctx: StageContext, load_model: Callable[[str], LanguageModel], held_out:
     asked, answering = _gather(ctx, load_model, held_out)
     duels = list(plan_duels(asked, answering.answers, config.models, round_robin=config.round_robin))
     found: list[Judgement] = []
-    usage = {}
+    usage, left_out = {}, []
     for judge_config in config.judges:
         if judge_config.kind == "clinicians":
             sets = {question.question_id: question.question_set for question in asked}
             found += read_clinicians(ctx.config.data_path(str(judge_config.path)), sets)
+        elif _is_left_out(judge_config):
+            log.warning("judge '%s' is left out: %s is not set", judge_config.name, judge_config.endpoint.url_env)
+            left_out.append(judge_config.name)
         else:
             judge = _build(judge_config, ctx, load_model, answering.identities)
             found += judge.judge(_duels_for(judge_config, duels, held_out.judgements, judge.usage))
@@ -74,10 +81,15 @@ def run(ctx: StageContext, load_model: Callable[[str], LanguageModel], held_out:
     ctx.facts["judging"] = {
         "n_duels": len(duels),
         "usage": usage,
+        "judges_left_out": left_out,
         "unanswered": dict(answering.failures),
         "n_skipped_rows": dict(answering.skipped),
     }
     return found
+
+
+def _is_left_out(config: JudgeConfig) -> bool:
+    return config.kind == "endpoint" and config.only_if_set and not os.environ.get(config.endpoint.url_env)
 
 
 def _gather(
@@ -155,12 +167,24 @@ def _build(
 
 
 def _duels_for(config: JudgeConfig, duels: Sequence[Duel], known: Sequence[Judgement], usage: Usage) -> list[Duel]:
-    """Without those that are too long for the judge, counted; the reference judge has judged the held-out ones."""
+    """Those of its question sets that are not too long, which is counted; held-out ones the reference judge has
+    judged already.
+
+    Raises:
+        ConfigError: it is to judge a set that is not there.
+    """
+    sets = {duel.question.question_set for duel in duels}
+    if unknown := set(config.question_sets) - sets:
+        raise ConfigError(
+            f"judge '{config.name}': nothing to judge in {', '.join(sorted(unknown))}",
+            hint=f"question sets with answers of two models: {', '.join(sorted(sets)) or 'none'}",
+        )
     pairs = {pair for row in known for pair in ((row.model_a, row.model_b), (row.model_b, row.model_a))}
     is_done = config.kind == "reference"
     kept = [
         duel
         for duel in duels
+        if not config.question_sets or duel.question.question_set in config.question_sets
         if not (is_done and duel.question.question_set == "held_out" and (duel.model_a, duel.model_b) in pairs)
     ]
     short = [duel for duel in kept if duel.n_chars <= config.max_chars]

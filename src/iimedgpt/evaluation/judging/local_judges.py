@@ -19,7 +19,7 @@ from iimedgpt.text import content_id
 from iimedgpt.types import Judgement, LanguageModel, Message, Verdict
 
 REFERENCE_MODEL = "reference"
-CHUNK_DUELS = 8  # scored in one call and then kept
+CHUNK_DUELS = 4  # scored in one call and then kept
 
 
 @dataclass
@@ -117,10 +117,10 @@ class LikelihoodJudge:
         return {key: float(json.loads(reply.raw)) for key in asks if (reply := replies.get(key)) is not None}
 
     def _request(self, duel: Duel, criterion: str) -> tuple[Message, ...]:
-        """As an endpoint is asked, but for the verdict alone. The fence's number follows from the duel, so that a
-        run can be repeated; who writes an answer cannot know it, because the other answer decides it too."""
+        """As an endpoint is asked, but for the verdict alone. The fence's number follows from both answers, so that a
+        run can be repeated and both orders share their beginning; who writes one answer cannot know it."""
         question = duel.question
-        nonce = content_id("fence", self.identity, duel.key())
+        nonce = content_id("fence", self.identity, *sorted((duel.key(), duel.turned().key())))
         return rubric.request(
             criterion,
             question.language,
