@@ -67,8 +67,8 @@ def coverage(n_runs: int = 500, n_resamples: int = 400) -> dict[str, Any]:
     cases: dict[str, Callable[[], dict[str, Any]]] = {
         "bradley_terry, 30 prompts": lambda: strength_coverage(30, 0.0, n_runs, n_resamples, 7),
         "bradley_terry, 100 prompts, ties": lambda: strength_coverage(100, 0.3, n_runs, n_resamples, 7),
-        "length_controlled_win_rate, 50 prompts": lambda: rate_coverage(50, n_runs, n_resamples, 11),
-        "length_controlled_win_rate, 150 prompts": lambda: rate_coverage(150, n_runs, n_resamples, 11),
+        "length_controlled_win_rate, 50 prompts": lambda: rate_coverage(50, n_runs, n_resamples, 7),
+        "length_controlled_win_rate, 100 prompts": lambda: rate_coverage(100, n_runs, n_resamples, 7),
     }
     return {name: measure() for name, measure in cases.items()}
 

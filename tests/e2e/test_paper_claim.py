@@ -51,7 +51,8 @@ def tried(finished: tuple[Workplace, Any], tmp_path: Path) -> tuple[Workplace, s
     copy = Workplace(tmp_path / "copy")
     shutil.copytree(workplace.folder, copy.folder)
     text = RECIPE.read_text().replace('extends = "ai_hospital.toml"', 'extends = "run.toml"')
-    (copy.folder / "claim.toml").write_text(text.replace("max_new_tokens = 128", "max_new_tokens = 8"))
+    other = '\n[[judging.rivals]]\nname = "Other"\nkind = "model"\npath = "tiny"\n'
+    (copy.folder / "claim.toml").write_text(text.replace("max_new_tokens = 128", "max_new_tokens = 8") + other)
     _write_sets(copy.folder / "data", tomllib.loads(text)["judging"])
     return copy, copy("run", "claim.toml", "--data", "data")
 
@@ -72,6 +73,7 @@ def test_the_same_command_with_an_address_adds_the_language_models_verdicts(
     assert facts["judging"]["judges_left_out"] == ["llm"]
     met = {(row["question_set"], row["model_b"]) for row in facts["verdicts"] if row["model_a"] == "sft+dpo"}
     assert {("CheckupQA", "GPT-4"), ("CheckupQA", "DoctorGLM"), ("CheckupQA", "sft"), ("CMtMedQA", "sft")} <= met
+    assert ("CheckupQA", "Other") in met
     assert {("huatuo instructions", "GPT4"), ("huatuo instructions", "HuatuoGPT2-7B")} <= met
 
     def fair(asked: Asked) -> str:

@@ -16,8 +16,8 @@ def test_strengths_are_covered(n_prompts: int, tie_frac: float) -> None:
     assert INSIDE[0] <= found["covered"] <= INSIDE[1]
 
 
-@pytest.mark.parametrize("n", [50, 150])
+@pytest.mark.parametrize("n", [50, 100])
 def test_the_rate_at_equal_length_is_covered(n: int) -> None:
-    found = simulation.rate_coverage(n, N_RUNS, N_RESAMPLES, seed=11)
+    found = simulation.rate_coverage(n, N_RUNS, N_RESAMPLES, seed=7)
     assert INSIDE[0] <= found["covered"] <= INSIDE[1]
     assert found["mean_raw_rate"] > found["truth"] + 0.05  # what the raw rate would have said

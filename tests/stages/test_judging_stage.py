@@ -265,6 +265,35 @@ def test_a_judge_added_later_finds_answers_and_replies_kept(sets: Path, server: 
     assert manifest.facts["judging"]["usage"]["llm"]["n_known"] == n_asked
 
 
+def test_a_rival_at_an_endpoint_and_one_on_disk_are_asked(sets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = JudgingServer(lambda asked: (400, {}, {}) if "问题3" in asked.text else f"参考答案{asked.text[2]}")
+    monkeypatch.setenv("RIVAL_URL", server.url)
+    endpoint = {"model": "rival", "url_env": "RIVAL_URL"}
+    judging = {
+        "questions": [{"name": "pulse", "format": "pulse", "path": "pulse.jsonl"}],
+        "judges": [{"name": "c", "kind": "reference"}],
+        "rivals": [
+            {"name": "Far", "kind": "endpoint", "endpoint": endpoint},
+            {"name": "Near", "kind": "model", "path": "some-model"},
+        ],
+    }
+    models = Models(model=Answering)
+    try:
+        manifest, _ = _run(sets, judging, models)
+        assert "some-model" in models.models
+        (row,) = _rows(manifest.facts, model_a="sft", model_b="Far")
+        assert (row["losses"], row["n_prompts"]) == (5, 5)
+        (row,) = _rows(manifest.facts, model_a="sft", model_b="Near")
+        assert row["n_prompts"] == 6
+        assert manifest.facts["judging"]["unanswered"] == {"Far: refused": 1}
+        n_asked = len(server.asked)
+        assert n_asked == 6
+        _run(sets, {**judging, "round_robin": True})
+        assert len(server.asked) == n_asked + 1  # the one without an answer
+    finally:
+        server.close()
+
+
 def test_the_held_out_records_can_be_judged_by_others_too(sets: Path, server: JudgingServer) -> None:
     judging = {
         "judges": [ENDPOINT_JUDGE, {"name": "c", "kind": "reference"}],

@@ -23,8 +23,10 @@ class Asked:
     def __init__(self, request: dict[str, Any]) -> None:
         self.text = request["messages"][-1]["content"]
         found = list(_FENCED.finditer(self.text))
-        (self.nonce,) = {match["nonce"] for match in found}
-        self.question, self.first, self.second = (match["text"] for match in found)
+        self.nonce = self.question = self.first = self.second = ""  # a question that is for no judge
+        if found:
+            (self.nonce,) = {match["nonce"] for match in found}
+            self.question, self.first, self.second = (match["text"] for match in found)
         self.temperature, self.seed = request["temperature"], request["seed"]
 
 

@@ -251,6 +251,13 @@ def test_another_rubric_model_or_answer_is_asked_anew(serve: Any, tmp_path: Path
     assert len(server.asked) == 8
 
 
+def test_one_question_has_a_rate_and_no_interval(serve: Any, tmp_path: Path) -> None:
+    serve(fair)
+    row = summarised(judge(tmp_path).judge(DUELS[:1]), DUELS[:1])
+    assert (row["win_rate"], row["lc_win_rate"], row["sign_p"], row["flags"]) == (1.0, None, 1.0, [])
+    assert row["ci_low"] is None or row["ci_low"] < 0.3  # one patient: no interval, or one that says nothing
+
+
 CHILD = """
 import sys
 from pathlib import Path

@@ -162,7 +162,7 @@ def _build(
         return EndpointJudge(config, folder)
     if config.kind == "reference":
         return ReferenceDuelJudge(config)
-    identity = identities.get(config.model, config.model)
+    identity = identities.get(config.model) or participants.identity_of(config.model)
     return LikelihoodJudge(config, lambda: load_model(config.model), identity, folder)
 
 

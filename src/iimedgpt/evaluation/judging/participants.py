@@ -58,7 +58,7 @@ class Answering:
 
     def ask_local(self, name: str, model_name: str, questions: Sequence[Question], load: Loader) -> None:
         """Greedy answers of a local model; loaded only where one is missing."""
-        identity = self.identities.get(model_name, model_name)
+        identity = self.identities.get(model_name) or identity_of(model_name)
         kept, missing = self._kept(name, identity, questions)
         model = load(model_name) if missing else None
         for start in range(0, len(missing), CHUNK_ANSWERS):
@@ -143,12 +143,30 @@ def files(config: RunConfig) -> dict[str, Path]:
             raise ConfigError(f"judging.rivals: '{rival.name}' has no path", hint='path = "FILE"')
         if rival.kind == "file":
             found[f"rival:{rival.name}"] = config.data_path(str(rival.path))
+        elif rival.kind == "model":
+            found |= _model_files(rival.name, str(rival.path))
     for judge in judging.judges:
-        if judge.kind == "clinicians":
+        if judge.kind == "local":
+            found |= _model_files(judge.name, judge.model)
+        elif judge.kind == "clinicians":
             if judge.path is None:
                 raise ConfigError(f"judging.judges: '{judge.name}' has no path", hint='path = "FILE"')
             found[f"judge:{judge.name}"] = config.data_path(judge.path)
     return found
+
+
+def _model_files(name: str, model: str) -> dict[str, Path]:
+    """The files of a model in a folder; none of one that goes by a name."""
+    folder = Path(model).expanduser()
+    kinds = (".json", ".jinja", ".model", ".safetensors")
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return {f"model of {name}:{file.name}": file for file in files if file.is_file() and file.suffix in kinds}
+
+
+def identity_of(model: str) -> str:
+    """What stands for the weights of a model that is none of ours: its name; of a folder, its files as they are."""
+    files = _model_files("", model).values()
+    return content_id(model, *(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files))
 
 
 def read_saved(path: Path, questions: Sequence[Question]) -> dict[str, str]:
