@@ -33,6 +33,10 @@ class Asked:
 Step = str | tuple[int, dict[str, str], Any]
 
 
+class _Quiet(ThreadingHTTPServer):
+    def handle_error(self, *_: Any) -> None: ...  # a client that went away is part of the play
+
+
 class JudgingServer:
     """``answer`` gives a reply's text, or a step: (status, headers, body), "hang" or "reset"."""
 
@@ -51,7 +55,7 @@ class JudgingServer:
 
             def log_message(self, *_: Any) -> None: ...
 
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http = _Quiet(("127.0.0.1", 0), Handler)
         self.http.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.http.server_address[1]}/v1"
         threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()

@@ -316,6 +316,24 @@ def test_every_rubric_is_there_and_names_its_abilities(criterion: str, language:
     assert "[[" not in text
 
 
+@pytest.mark.parametrize(("language", "text"), [("zh", "头痛怎么办？"), ("en", "What helps against headache?")])
+def test_a_request_carries_everything_inside_its_fences(language: Any, text: str) -> None:
+    prompt = [Message(role="user", content=text)]
+    (message,) = rubric.request("safety", language, prompt, "first", "second", "ab12")
+    asked = Asked({"messages": [{"content": message.content}], "temperature": 0.0, "seed": 0})
+    assert (asked.nonce, asked.question, asked.first, asked.second) == ("ab12", text, "first", "second")
+    assert rubric.wording("safety", language) in message.content
+    assert "{" not in message.content
+    assert rubric.digest("safety", language) != rubric.digest("fluency", language)
+
+
+def test_equal_answers_say_nothing_about_a_judges_consistency(serve: Any, tmp_path: Path) -> None:
+    serve(lambda asked: "[[A]]")
+    duels = [*DUELS[:2], *(duel(n, "同样的回答。", "同样的回答。") for n in range(20, 26))]
+    row = summarised(judge(tmp_path).judge(duels), duels)
+    assert (row["ties"], row["position_consistency"]) == (8, 0.0)
+
+
 def test_a_conversation_is_shown_with_its_speakers() -> None:
     turns = [("system", "你是医生。"), ("user", "头痛。"), ("assistant", "几天了？"), ("user", "三天。")]
     prompt = [Message(role=role, content=text) for role, text in turns]  # type: ignore[arg-type]

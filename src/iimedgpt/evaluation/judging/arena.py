@@ -243,4 +243,4 @@ def _count(ctx: StageContext, rows: Sequence[Judgement], held_out: HeldOut, answ
         rows, answers, config.models, max_garbage_frac=config.max_garbage_frac, **settings
     )
     ctx.facts["ratings"] = summary.rating_rows(rows, **settings)
-    ctx.facts["judge_agreement"] = summary.agreement_rows(rows, **settings)
+    ctx.facts["judge_agreement"] = summary.agreement_rows(rows, answers, **settings)

@@ -32,7 +32,8 @@ def verdict_rows(
     """Wins, ties, losses, INVALID and rates of model a; flags are those of the judge on the criterion.
 
     ``win_rate`` is (W + T/2) / valid with its interval over prompts' groups; ``lc_win_rate`` the same at equal
-    length, None where lengths do not overlap; ``sign_p`` counts a group once. Numbers that cannot be
+    length, None where lengths do not overlap; ``sign_p`` counts a group once; ``position_consistency`` leaves equal
+    answers out, on which nobody was asked. Numbers that cannot be
     had are None.
     """
     seen = [_see(row, answers) for row in judgements]
@@ -51,6 +52,7 @@ def _verdict_row(key: Key, items: Sequence[Seen], flags: Sequence[str], *, n_res
     judge, criterion, question_set, a, b = key
     rows = [item.row for item in items]
     count = tally(rows)
+    asked = tally(item.row for item in items if item.was_asked)
     valid = [row for row in rows if row.verdict is not Verdict.INVALID]
     rate = stats.bootstrap_mean(
         [points(row.verdict) or 0.0 for row in valid],
@@ -82,7 +84,7 @@ def _verdict_row(key: Key, items: Sequence[Seen], flags: Sequence[str], *, n_res
         "lc_win_rate": controlled.value,
         "lc_ci_low": controlled.low,
         "lc_ci_high": controlled.high,
-        "position_consistency": None if judge.startswith("clinician:") else count.position_consistency,
+        "position_consistency": None if judge.startswith("clinician:") else asked.position_consistency,
         "sign_p": sign_test_by_patient(rows)[0],
         "mean_chars_a": _mean(item.chars_a for item in items),
         "mean_chars_b": _mean(item.chars_b for item in items),
@@ -117,14 +119,15 @@ def rating_rows(judgements: Sequence[Judgement], *, n_resamples: int, seed: int)
     return found
 
 
-def agreement_rows(judgements: Sequence[Judgement], *, n_resamples: int, seed: int) -> list[Row]:
+def agreement_rows(judgements: Sequence[Judgement], answers: Answers, *, n_resamples: int, seed: int) -> list[Row]:
     """Every two judges on what both judged, on one criterion: raw agreement and Cohen's kappa (win, tie, loss).
 
-    The reference judge, which has a criterion of its own, stands beside "overall".
+    The reference judge, which has a criterion of its own, stands beside "overall". Equal answers, on which nobody
+    was asked, are left out.
     """
     by_judge: defaultdict[tuple[str, str], dict[tuple[str, ...], Judgement]] = defaultdict(dict)
     for row in judgements:
-        if row.verdict is not Verdict.INVALID:
+        if row.verdict is not Verdict.INVALID and _see(row, answers).was_asked:
             criterion = "overall" if row.criterion == "reference-closeness" else row.criterion
             place = (row.question_set, row.prompt_id, row.model_a, row.model_b)
             by_judge[criterion, row.judge_id][place] = row
