@@ -29,7 +29,13 @@ def stages() -> tuple[Stage, ...]:
         _made("sample", ("model", "endpoint", "sample"), ("mixture", "sft"), _sample, _model_inputs),
         _made("pairs", ("pairs",), ("mixture", "sample"), _pairs, _pairs_inputs),
         _made("dpo", ("model", "dpo"), ("pairs", "sft"), _dpo, _model_inputs, is_collective=True),
-        _made("evaluate", ("model", "evaluate"), ("mixture", "pairs", "sft", "dpo"), _evaluate, _model_inputs),
+        _made(
+            "evaluate",
+            ("model", "evaluate", "judging"),
+            ("mixture", "pairs", "sft", "dpo"),
+            _evaluate,
+            _evaluate_inputs,
+        ),
         _made(
             "report",
             ("name", "report"),
@@ -154,6 +160,12 @@ def _evaluate(ctx: StageContext) -> None:
     evaluate.run(ctx, _model_loader(ctx))
 
 
+def _evaluate_inputs(config: RunConfig) -> dict[str, Path]:
+    from iimedgpt.evaluation.judging import arena
+
+    return {**_model_inputs(config), **arena.inputs(config)}
+
+
 def _report(ctx: StageContext) -> None:
     try:
         from iimedgpt.report import report
@@ -177,7 +189,10 @@ def need_train() -> None:
 
 
 def _model_loader(ctx: StageContext) -> Callable[[str], LanguageModel]:
-    """Loads the base once; each name is a view of it with the adapters it stands for."""
+    """Loads the base once; each name of ours is a view of it with the adapters it stands for.
+
+    Any other name is another model, by its folder or as 'embedded': loaded each time it is asked for.
+    """
     need_train()
     from iimedgpt.engine.adapters import load_adapters
     from iimedgpt.engine.generate import TrieLanguageModel
@@ -186,6 +201,9 @@ def _model_loader(ctx: StageContext) -> Callable[[str], LanguageModel]:
     shared: dict[str, LoadedModel] = {}
 
     def load(name: str) -> LanguageModel:
+        if name not in ADAPTERS:
+            other = load_model(ctx.config.model.model_copy(update={"name": name}))
+            return TrieLanguageModel(other, name)
         wanted = ADAPTERS[name]
         if "model" not in shared:
             shared["model"] = load_model(ctx.config.model)

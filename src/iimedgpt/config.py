@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from iimedgpt.judging_config import JudgingConfig as JudgingConfig
 from iimedgpt.preference_config import EndpointConfig as EndpointConfig
 from iimedgpt.preference_config import PairImport as PairImport
 from iimedgpt.preference_config import PairsConfig as PairsConfig
@@ -262,6 +263,7 @@ class RunConfig(Section):
     pairs: PairsConfig = PairsConfig()
     dpo: DPOConfig = DPOConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    judging: JudgingConfig = JudgingConfig()
     report: ReportConfig = ReportConfig()
 
     def data_path(self, path: str) -> Path:

@@ -166,7 +166,16 @@ def _parse(reply: Any) -> Generation:
     text = message.get("content") if isinstance(message, dict) else None
     if not isinstance(text, str):
         raise _BrokenError("no_content")
-    return Generation(text=text.strip(), is_finished=choices[0].get("finish_reason") == "stop")
+    usage = reply.get("usage")
+    n_in, n_out = (
+        usage.get(name) if isinstance(usage, dict) else None for name in ("prompt_tokens", "completion_tokens")
+    )
+    return Generation(
+        text=text.strip(),
+        is_finished=choices[0].get("finish_reason") == "stop",
+        n_tokens_in=n_in if isinstance(n_in, int) and n_in >= 0 else None,
+        n_tokens_out=n_out if isinstance(n_out, int) and n_out >= 0 else None,
+    )
 
 
 def _retry_after(header: str | None) -> float:

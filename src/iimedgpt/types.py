@@ -243,6 +243,7 @@ class Judgement(Frozen):
     verdict_ba: Verdict  # already turned round: the verdict for model_a
     verdict: Verdict  # folded: agreement decides, disagreement is a tie
     group_id: str
+    question_set: str = "held_out"
 
 
 class Score(Frozen):
@@ -276,6 +277,8 @@ class Generation(Frozen):
 
     text: str
     is_finished: bool
+    n_tokens_in: int | None = None  # as an endpoint counts them
+    n_tokens_out: int | None = None
 
 
 class Generator(Protocol):

@@ -13,6 +13,8 @@ from iimedgpt.evaluation import answers, controls, heldout, likelihood, tables
 from iimedgpt.evaluation.answers import Answers
 from iimedgpt.evaluation.inquiry import Inquiry, Reply, consult
 from iimedgpt.evaluation.judge import Judge, ReferenceJudge
+from iimedgpt.evaluation.judging import arena
+from iimedgpt.evaluation.judging.duels import Question
 from iimedgpt.evaluation.material import Material, prepare
 from iimedgpt.evaluation.metrics import rouge_l
 from iimedgpt.evaluation.scoreboard import Scoreboard
@@ -43,11 +45,12 @@ def run(ctx: StageContext, load_model: Callable[[str], LanguageModel]) -> None:
     _score_likelihood(board, material, replies)
     given = _given(material, replies)
     judgements = _score_answers(board, material, given, ReferenceJudge(config.tie_margin))
+    judged = arena.run(ctx, load_model, _held_out(material, given, judgements))
     tables.add_subsets(board, material.items, material.training.conversations)
     tables.add_pair_subsets(board, material.pairs)
     tables.compare(board, material.control_names)
     io.write_jsonl(ctx.output("scores.jsonl"), board.scores)
-    io.write_jsonl(ctx.output("judgements.jsonl"), judgements)
+    io.write_jsonl(ctx.output("judgements.jsonl"), [*judgements, *judged])
     io.write_jsonl(ctx.output("answers.jsonl"), _candidates(ctx, given))
     ctx.facts.update(_facts(ctx, material, board, replies, judgements))
     ctx.check_drops(1.0)
@@ -147,6 +150,20 @@ def _given(material: Material, replies: Mapping[str, Reply]) -> dict[str, dict[s
         }
         for label, name, prompting in askings
     }
+
+
+def _held_out(
+    material: Material, given: Mapping[str, Mapping[str, Generation]], judgements: Sequence[Judgement]
+) -> arena.HeldOut:
+    """What judging takes over: the held-out questions and all answers to them."""
+    texts: dict[str, Answers] = {
+        name: {key: answer.text for key, answer in found.items()} for name, found in given.items()
+    }
+    questions = [
+        Question(item.conversation_id, "held_out", item.group_id, item.prompt, item.response, item.task)
+        for item in (free.item for free in material.free)
+    ]
+    return arena.HeldOut(questions, {**texts, **material.constant_answers()}, judgements)
 
 
 def _candidates(ctx: StageContext, given: Mapping[str, Mapping[str, Generation]]) -> list[Candidate]:

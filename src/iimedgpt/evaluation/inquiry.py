@@ -73,7 +73,7 @@ def consult(
     if kept.get("asked") != digest:
         model = load_model(name)
         scores = model.score(list(inquiry.questions)) if inquiry.questions else []
-        _check(name, scores, len(inquiry.questions))
+        check_scores(name, scores, len(inquiry.questions))
         generations: list[Generation] = []
         if inquiry.prompts:
             generations = model.generate(
@@ -96,7 +96,12 @@ def consult(
     )
 
 
-def _check(name: str, scores: Sequence[AnswerScore], n_asked: int) -> None:
+def check_scores(name: str, scores: Sequence[AnswerScore], n_asked: int) -> None:
+    """Refuse likelihoods that are not as many as asked, or not finite.
+
+    Raises:
+        GenerationError: naming the model.
+    """
     if len(scores) != n_asked:
         raise GenerationError(f"model '{name}' scored {len(scores)} of {n_asked} answers")
     n_broken = sum(not math.isfinite(score.logp) for score in scores)

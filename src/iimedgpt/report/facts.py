@@ -28,6 +28,7 @@ MODELS = ("base", "sft", "sft+dpo")
 COMPARISONS = (("sft", "base"), ("sft+dpo", "base"), ("sft+dpo", "sft"))
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 CONTROL = "control:"
+HELD_OUT = "held_out"  # question set of the run's own records
 OTHER = "other"  # conversations that answer none of the clinical tasks
 EXAMPLE_TASK = "diagnosis"
 
@@ -277,6 +278,8 @@ def _gather_mixture(run_dir: Path, facts: RunFacts) -> None:
 def _gather_verdicts(run_dir: Path, facts: RunFacts) -> None:
     turned = {Verdict.WIN: Verdict.LOSS, Verdict.LOSS: Verdict.WIN}
     for row in _rows(run_dir / "evaluate/judgements.jsonl", Judgement):
+        if row.question_set != HELD_OUT:
+            continue  # other question sets are told apart in the stage's own facts
         first, second, verdict = row.model_a, row.model_b, row.verdict
         if (second, first) in COMPARISONS:
             first, second, verdict = second, first, turned.get(verdict, verdict)

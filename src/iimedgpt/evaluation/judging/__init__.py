@@ -1,0 +1,1 @@
+"""Pairwise judging: our models against others, on question sets, by several judges."""
