@@ -38,7 +38,7 @@ MODELS = ("base", "sft", "sft+dpo")
 SETS = ("CheckupQA", "MedicineQA", "WebMedQA", "MedQA-Mainland", "PromptCBLUE")
 SMALL_GAP = 2.0  # points of ten: a decisive pair with so little between its answers is no good-versus-garbage
 SIZES = {  # training pairs, held-out pairs, longest answer in characters
-    False: {"real": (96, 140, 160), "rules": (96, 160, 300)},
+    False: {"real": (60, 110, 110), "rules": (80, 120, 160)},
     True: {"real": (24, 40, 120), "rules": (24, 40, 160)},
 }
 
