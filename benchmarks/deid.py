@@ -1,4 +1,4 @@
-"""What de-identification finds, misses and spoils: ``python -m benchmarks.deid [--quick] [--data DIR]``.
+"""What de-identification finds, misses and spoils: ``python -m benchmarks.deid [--quick] [--data DIR] [--ner DIR]``.
 
 Generated records whose templates and names were written before the rules and apart from them
 (``deid_material``), a list of medical expressions that must stay, and real de-identified passages
@@ -22,6 +22,9 @@ from typing import Any
 from benchmarks.deid_alignment import Canonical, score
 from benchmarks.deid_records import Filled, fill, templates, traps
 from benchmarks.deid_scoring import Deidentify, attribute, measure, summarise
+from iimedgpt import chain
+from iimedgpt.config import RecordsConfig, RunConfig
+from iimedgpt.entities import EntityTagger
 from iimedgpt.io import Secret
 from iimedgpt.records.deid import Deidentifier
 from iimedgpt.records.raw import RawRecord
@@ -49,20 +52,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="4 records a template instead of 40, 150 passages")
     parser.add_argument("--data", type=Path, default=None, help="folder that holds chineseblue ($IIMEDGPT_DATA)")
     parser.add_argument("--out", type=Path, default=None, help="result file (benchmarks/results/deid.json)")
+    parser.add_argument("--ner", default=None, metavar="DIR", help="with a named-entity model (see records.ner)")
     options = parser.parse_args(arguments)
     size = "quick" if options.quick else "full"
     data = options.data or (Path(os.environ["IIMEDGPT_DATA"]) if os.environ.get("IIMEDGPT_DATA") else None)
-    result = run(N_PER_TEMPLATE[size], data, N_PASSAGES_QUICK if options.quick else None)
-    out = options.out or HERE / "results" / ("deid-quick.json" if options.quick else "deid.json")
+    load_tagger = chain.tagger_loader(RunConfig(name="deid", records=RecordsConfig(ner=options.ner)))
+    tagger = load_tagger() if load_tagger else None
+    result = run(N_PER_TEMPLATE[size], data, N_PASSAGES_QUICK if options.quick else None, tagger)
+    stem = "deid-ner" if tagger else "deid"
+    out = options.out or HERE / "results" / (f"{stem}-quick.json" if options.quick else f"{stem}.json")
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     print(table(result))
     print(f"\nwritten: {out}")
 
 
-def run(n_per_template: int, data: Path | None, n_passages: int | None = None) -> dict[str, Any]:
+def run(
+    n_per_template: int, data: Path | None, n_passages: int | None = None, tagger: EntityTagger | None = None
+) -> dict[str, Any]:
     """Every measurement, as written to the result file."""
-    deidentifiers = [Deidentifier(secret).deidentify for secret in SECRETS]
+    deidentifiers = [Deidentifier(secret, tagger=tagger).deidentify for secret in SECRETS]
     records = [fill(template, number, SEED) for template in templates() for number in range(n_per_template)]
     outcomes = measure(records, deidentifiers)
     categories = summarise(outcomes, SEED)
@@ -76,6 +85,7 @@ def run(n_per_template: int, data: Path | None, n_passages: int | None = None) -
             "n_identifiers": sum(row["n"] for row in categories.values()),
             "seed": SEED,
             "python": platform.python_version(),
+            "has_ner": tagger is not None,
         },
         "targets": judge(categories, trapped, passages),
         "categories": categories,

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from iimedgpt.config import RunConfig
-from iimedgpt.engine.folders import local_model
+from iimedgpt.engine.folders import local_model, tagger_folder
+from iimedgpt.entities import EntityTagger
 from iimedgpt.errors import DataError, MissingExtraError, StageNotReadyError
 from iimedgpt.run import Stage, StageContext, is_complete, plan
 from iimedgpt.types import LanguageModel
@@ -79,13 +80,30 @@ def state(stage: Stage, config: RunConfig) -> str:
 def _records(ctx: StageContext) -> None:
     from iimedgpt.records import build
 
-    build.run(ctx)
+    build.run(ctx, tagger_loader(ctx.config))
 
 
 def _records_inputs(config: RunConfig) -> dict[str, Path]:
     from iimedgpt.records import build
 
-    return build.inputs(config)
+    folder = config.records.ner
+    return build.inputs(config) | (_model_files(tagger_folder(folder), "ner") if folder else {})
+
+
+def tagger_loader(config: RunConfig) -> Callable[[], EntityTagger] | None:
+    """Loads the tagger of ``records.ner`` in whichever process calls it; None where there is none.
+
+    Raises:
+        DataError: the folder does not hold such a model.
+        MissingExtraError: torch is not installed.
+    """
+    if config.records.ner is None:
+        return None
+    folder = tagger_folder(config.records.ner)
+    need_train("records.ner")
+    from iimedgpt.engine.ner import load_tagger
+
+    return partial(load_tagger, folder)
 
 
 def _instructions(ctx: StageContext) -> None:
@@ -115,11 +133,13 @@ def _mixture_inputs(config: RunConfig) -> dict[str, Path]:
 def _model_inputs(config: RunConfig) -> dict[str, Path]:
     """A local model's weights, tokenizer and template decide too."""
     folder = local_model(config.model.name)
-    if folder is None:
-        return {}
+    return _model_files(folder, "model") if folder else {}
+
+
+def _model_files(folder: Path, prefix: str) -> dict[str, Path]:
     kinds = (".json", ".jinja", ".model", ".safetensors")
     files = (path for path in sorted(folder.iterdir()) if path.is_file() and path.suffix in kinds)
-    return {f"model:{path.name}": path for path in files}
+    return {f"{prefix}:{path.name}": path for path in files}
 
 
 def _sft(ctx: StageContext) -> None:
@@ -176,8 +196,8 @@ def _report(ctx: StageContext) -> None:
     report.run(ctx)
 
 
-def need_train() -> None:
-    """Refuse in one line where training and scoring are not installed.
+def need_train(needed_for: str = "training and scoring") -> None:
+    """Refuse in one line where torch and its libraries are not installed.
 
     Raises:
         MissingExtraError: naming the pip line.
@@ -185,7 +205,7 @@ def need_train() -> None:
     from importlib.util import find_spec
 
     if any(find_spec(package) is None for package in ("torch", "transformers", "peft", "accelerate")):
-        raise MissingExtraError("train", "training and scoring")
+        raise MissingExtraError("train", needed_for)
 
 
 def _model_loader(ctx: StageContext) -> Callable[[str], LanguageModel]:

@@ -132,7 +132,7 @@ def _preview(run_config: RunConfig, n_records: int) -> None:
     """Nothing is written to disk."""
     from iimedgpt.records.preview import preview, render
 
-    for shown in preview(run_config, n_records):
+    for shown in preview(run_config, n_records, chain.tagger_loader(run_config)):
         _print(render(shown))
 
 

@@ -60,6 +60,11 @@ class RecordsConfig(Section):
     allow_english: bool = Field(
         default=False, description="read English records, of which de-identification misses more than of Chinese ones"
     )
+    ner: str | None = Field(
+        default=None,
+        min_length=1,
+        description="folder of a token-classification model of your own, which adds to what the rules find",
+    )
 
 
 class InstructionsConfig(Section):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+from iimedgpt.entities import kind_of
 from iimedgpt.errors import DataError
 
 
@@ -23,3 +25,40 @@ def local_model(name: str) -> Path | None:
     if not any(folder.glob("*.safetensors")):
         raise DataError("no weights in the model folder", path=folder, expected="*.safetensors")
     return folder
+
+
+def tagger_folder(name: str) -> Path:
+    """The folder of a token-classification model.
+
+    Raises:
+        DataError: it is missing or incomplete, or no label of its is a person, a place or an organisation.
+    """
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        raise DataError("no such folder", path=folder, field="records.ner", expected="a Hugging Face model")
+    for pattern in ("config.json", "tokenizer.json", "*.safetensors"):
+        if not any(folder.glob(pattern)):
+            raise DataError(f"no {pattern} in the model folder", path=folder, field="records.ner")
+    entity_labels(folder)
+    return folder
+
+
+def entity_labels(folder: Path) -> list[str]:
+    """The labels of a token-classification model by index.
+
+    Raises:
+        DataError: there are none, or none is a person, a place or an organisation.
+    """
+    try:
+        labels = json.loads((folder / "config.json").read_text("utf-8"))["id2label"]
+        names = [str(labels[str(index)]) for index in range(len(labels))]
+    except (OSError, ValueError, KeyError, TypeError):
+        names = []
+    if not any(kind_of(name) for name in names):
+        raise DataError(
+            "no label of the model is a person, a place or an organisation",
+            path=folder / "config.json",
+            field="id2label",
+            expected="labels such as B-PER, I-LOC, ORG or person",
+        )
+    return names

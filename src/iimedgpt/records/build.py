@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from iimedgpt import gate, io, progress
 from iimedgpt.config import RunConfig
+from iimedgpt.entities import EntityTagger
 from iimedgpt.errors import ConfigError
 from iimedgpt.gate import REPORT
 from iimedgpt.io import Secret
@@ -41,10 +42,13 @@ def inputs(config: RunConfig) -> dict[str, Path]:
     return {**found, forgotten.LEDGER: ledger} if ledger.exists() else found
 
 
-def run(ctx: StageContext) -> None:
+def run(ctx: StageContext, load_tagger: Callable[[], EntityTagger] | None = None) -> None:
     """Read, de-identify, look again, clean and write ``records.jsonl``; every row is kept or dropped with a reason.
 
     ``deid.json`` tells what was replaced and whether the records pass the leak gate.
+
+    Args:
+        load_tagger: makes the tagger of ``records.ner`` in each process; can be pickled.
 
     Raises:
         DataError: an input is structurally wrong, or too large a share of rows was dropped.
@@ -55,7 +59,8 @@ def run(ctx: StageContext) -> None:
     tally, report = _Tally(), DeidReport()
     marks = forgotten.read_ledger(config)
     rows = _rows(ctx, tally)
-    outcomes = map_ordered(Converter, (config.records, secret, tuple(marks)), rows, Workforce.of(config, ctx.directory))
+    arguments = (config.records, secret, tuple(marks), load_tagger)
+    outcomes = map_ordered(Converter, arguments, rows, Workforce.of(config, ctx.directory))
     with io.JsonlWriter(ctx.output(RECORDS)) as out:
         for outcome in outcomes:
             report.add(outcome)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 
 from iimedgpt.config import RecordsConfig
+from iimedgpt.entities import EntityTagger
 from iimedgpt.io import Secret, json_line
 from iimedgpt.records import forgotten
 from iimedgpt.records.clean import clean
@@ -51,11 +53,26 @@ class Outcome:
 
 
 class Converter:
-    """Rows to outcomes under one secret and one configuration."""
+    """Rows to outcomes under one secret and one configuration.
 
-    def __init__(self, config: RecordsConfig, secret: Secret, forgotten_marks: Collection[str]) -> None:
+    Args:
+        load_tagger: makes the tagger, in the process that uses it; can be pickled.
+    """
+
+    def __init__(
+        self,
+        config: RecordsConfig,
+        secret: Secret,
+        forgotten_marks: Collection[str],
+        load_tagger: Callable[[], EntityTagger] | None = None,
+    ) -> None:
         self._config, self._secret, self._forgotten = config, secret, frozenset(forgotten_marks)
-        self._deidentifier = Deidentifier(secret, config.surrogates)
+        self._load_tagger = load_tagger
+
+    @cached_property
+    def _deidentifier(self) -> Deidentifier:
+        tagger = self._load_tagger() if self._load_tagger else None
+        return Deidentifier(self._secret, self._config.surrogates, tagger)
 
     def __call__(self, row: SourceRow) -> Outcome:
         raw, namespace = row.raw, patient_namespace(row.reader)
@@ -63,9 +80,10 @@ class Converter:
         if self._forgotten and (mark := forgotten.mark(self._secret, patient_id)) in self._forgotten:
             return Outcome(mark, "forgotten")
         record_id = self._secret.id("record", row.reader, raw.patient_key, raw.encounter_key)
+        deidentifier = self._deidentifier  # a model that does not load stops the stage, not the record
         try:
             with time_limit(self._config.max_seconds):
-                scrubbed = self._deidentifier.deidentify(raw)
+                scrubbed = deidentifier.deidentify(raw)
                 residues = find_residues(scrubbed.typed, raw.identifiers)
         except TookTooLongError:
             return Outcome(record_id, "deid_timeout")

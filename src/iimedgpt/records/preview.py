@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from iimedgpt.config import RecordSource, RunConfig
+from iimedgpt.entities import EntityTagger
 from iimedgpt.errors import MissingExtraError
 from iimedgpt.io import Secret
 from iimedgpt.records.clean import clean
@@ -29,7 +30,9 @@ class Preview:
     counts: Counter[str] = field(default_factory=Counter)
 
 
-def preview(config: RunConfig, n_records: int) -> Iterator[Preview]:
+def preview(
+    config: RunConfig, n_records: int, load_tagger: Callable[[], EntityTagger] | None = None
+) -> Iterator[Preview]:
     """The first records of each source.
 
     Dates move by a key made for this call: the secret itself is neither read nor made.
@@ -37,7 +40,8 @@ def preview(config: RunConfig, n_records: int) -> Iterator[Preview]:
     Raises:
         ConfigError, DataError: as in the stage.
     """
-    deidentifier = Deidentifier(Secret(secrets.token_bytes(32)), config.records.surrogates)
+    tagger = load_tagger() if load_tagger else None
+    deidentifier = Deidentifier(Secret(secrets.token_bytes(32)), config.records.surrogates, tagger)
     for source in config.records.sources:
         yield _preview_one(source, config, n_records, deidentifier)
 

@@ -1,7 +1,7 @@
 """De-identification: typed placeholders or surrogates for identifiers, dates shifted per patient.
 
 What is found: the patient's own dictionary (the source's structured fields), numbers, dates, names, hospitals,
-places; then once more every full name found, in all of the record's text. What overlaps is joined and the longest
+places, and what a tagger of the user's own adds; then once more every full name found, in all of the record's text. What overlaps is joined and the longest
 finding names it, so that no piece of an identifier is left at an edge.
 """
 
@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from iimedgpt.entities import EntityTagger
 from iimedgpt.io import Secret
 from iimedgpt.records.deid.dates import DateShifter, find_dates
 from iimedgpt.records.deid.dictionary import dictionary_values, name_parts
@@ -23,6 +24,7 @@ from iimedgpt.records.deid.numbers import find_numbers, half_width
 from iimedgpt.records.deid.places import find_places
 from iimedgpt.records.deid.search import RecordText
 from iimedgpt.records.deid.surrogates import Surrogates
+from iimedgpt.records.deid.tagged import read_entities
 from iimedgpt.records.deid.words import NOT_NAMES
 from iimedgpt.records.raw import Category, RawRecord, Scrubbed, Span
 from iimedgpt.text import normalise
@@ -82,8 +84,13 @@ class _Finding:
 class Deidentifier:
     """Removes what identifies a patient. The secret decides how far each patient's dates move."""
 
-    def __init__(self, secret: Secret, surrogates: Literal["typed", "consistent"] = "typed") -> None:
-        self._secret, self._surrogates = secret, surrogates
+    def __init__(
+        self,
+        secret: Secret,
+        surrogates: Literal["typed", "consistent"] = "typed",
+        tagger: EntityTagger | None = None,
+    ) -> None:
+        self._secret, self._surrogates, self._tagger = secret, surrogates, tagger
 
     def deidentify(self, raw: RawRecord) -> Scrubbed:
         """Events without identifiers, normalised, with what was replaced and where.
@@ -96,6 +103,8 @@ class Deidentifier:
         record = RecordText(texts)
         known = _known(record, raw)
         findings = [list(_find(text, raw.language, known[number])) for number, text in enumerate(texts)]
+        if self._tagger is not None:
+            _add_entities(texts, findings, self._tagger)
         _add_repeated_names(texts, findings, raw.language, record)
         shifter = DateShifter(self.shift_days(raw.patient_key))
         surrogates = Surrogates(self._secret, raw.patient_key, raw.language)
@@ -185,6 +194,11 @@ def _find(text: str, language: Language, known: Iterable[_Finding]) -> Iterator[
     else:
         for found in find_english(text):
             yield _Finding(found.start, found.end, found.category, is_full=found.is_full)
+
+
+def _add_entities(texts: Sequence[str], findings: Sequence[list[_Finding]], tagger: EntityTagger) -> None:
+    for text, found, entities in zip(texts, findings, tagger(texts), strict=True):
+        found += (_Finding(*place[:3], is_full=place.is_full) for place in read_entities(text, entities))
 
 
 def _add_repeated_names(
