@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
-import socket
 import sqlite3
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +10,7 @@ from typing import Any
 import pytest
 
 from iimedgpt.errors import ConfigError, DataError
+from tests.postgres import PostgresServer
 from tests.unit.tables import read, shown
 
 pytest.importorskip("sqlalchemy")
@@ -102,48 +98,14 @@ def test_a_server_that_does_not_answer_is_told_without_the_password(
     assert "OperationalError" in str(caught.value)
 
 
-def _as_server_user() -> list[str]:
-    """PostgreSQL refuses to run as root."""
-    if os.geteuid() != 0:
-        return []
-    try:
-        pwd.getpwnam("postgres")
-    except KeyError:
-        pytest.skip("PostgreSQL does not run as root, and there is no user 'postgres'")
-    if not shutil.which("runuser"):
-        pytest.skip("PostgreSQL does not run as root, and there is no runuser")
-    return ["runuser", "-u", "postgres", "--"]
-
-
 @pytest.fixture(scope="module")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of its own on a free port of loopback, in a temporary folder, with a password."""
-    pytest.importorskip("psycopg")
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    programs += [Path(found)] if (found := shutil.which("initdb")) else []
-    if not programs:
-        pytest.skip("no PostgreSQL server on this machine (Debian package: postgresql)")
-    bin_dir, user = programs[-1].parent, _as_server_user()
-    folder = Path(subprocess.check_output([*user, "mktemp", "-d", "/tmp/iimedgpt-pg.XXXXXX"], text=True).strip())
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    password = folder / "password"
-    subprocess.run([*user, "sh", "-c", f"umask 077; echo geheim > {password}"], check=True)
-    control = [*user, str(bin_dir / "pg_ctl"), "-D", str(folder / "data"), "-s", "-w"]
-    settings = f"-c listen_addresses=127.0.0.1 -p {port} -c unix_socket_directories={folder} -c fsync=off"
+def postgres_url() -> Iterator[str]:
+    server = PostgresServer.create()
     try:
-        subprocess.run(
-            [*user, str(bin_dir / "initdb"), "-D", str(folder / "data"), "-U", "reader", "-A", "scram-sha-256",
-             f"--pwfile={password}", "-E", "UTF8", "--locale=C.UTF-8", "-N"],
-            check=True, capture_output=True, cwd="/",
-        )  # fmt: skip
-        start = [*control, "-o", settings, "-l", str(folder / "log"), "start"]
-        subprocess.run(start, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
-        yield f"postgresql+psycopg://reader:geheim@127.0.0.1:{port}/postgres"
+        server.start()
+        yield server.url
     finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], check=False, capture_output=True, cwd="/")
-        shutil.rmtree(folder, ignore_errors=True)
+        server.remove()
 
 
 @pytest.fixture

@@ -17,12 +17,16 @@ import pytest
 
 pytest.importorskip("sqlalchemy")
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from iimedgpt.errors import DataError
 from iimedgpt.preferences.store import Store, Vote, VoteIdTakenError
 from iimedgpt.types import Ranking
+from tests.postgres import PostgresServer
 from tests.unit.test_readers_sql import postgres_url  # noqa: F401  the server, a fixture
 
 N_KILLS = 200
+N_SERVER_KILLS = 5
 N_WRITERS = 20
 
 
@@ -223,6 +227,54 @@ def test_two_hundred_kills_at_random_moments_leave_a_sound_database(tmp_path: Pa
     database.close()
     assert len(acknowledged) > N_KILLS / 4
     assert acknowledged <= stored
+
+
+@pytest.fixture
+def hasty_server() -> Iterator[PostgresServer]:
+    """One that by its own settings acknowledges before the log is written."""
+    server = PostgresServer.create("-c synchronous_commit=off")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+def test_acknowledged_votes_survive_kill_9_of_the_postgresql_server(hasty_server: PostgresServer) -> None:
+    store = Store(hasty_server.url, "run")
+    annotator = someone(store)
+    acknowledged: set[str] = set()
+    sent = iter(range(1, 10**6))
+    rng = random.Random(6)
+
+    def work() -> None:
+        try:
+            while True:
+                cast = vote(annotator, number=(number := next(sent)), item=f"i{number}")
+                store.append(cast)
+                acknowledged.add(cast.vote_id)
+        except SQLAlchemyError:  # the server is gone
+            return
+
+    for _ in range(N_SERVER_KILLS):
+        n_before = len(acknowledged)
+        writer = threading.Thread(target=work)
+        writer.start()
+        while len(acknowledged) == n_before:
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0.0, 0.2))
+        hasty_server.kill()
+        writer.join()
+        hasty_server.start()
+        stored = [cast.vote_id for cast in store.votes_in_force(annotator).values()]
+        assert acknowledged <= set(stored)
+        assert len(set(stored) - acknowledged) <= N_SERVER_KILLS  # written, and the answer was lost
+        assert len(stored) == len(set(stored))
+    lost_answers = {cast.vote_id for cast in store.all_in_force()} - acknowledged
+    for vote_id in lost_answers:  # the page sends such a vote again: one row
+        number = int(vote_id, 16)
+        assert store.append(vote(annotator, f"i{number}", number)) is False
+    store.close()
 
 
 def test_the_files_of_the_database_are_private(tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
 """Where clinicians' votes live: an append-only log in SQLite, or in PostgreSQL by URL.
 
 A vote that was acknowledged survives a power loss: SQLite runs with a write-ahead log and
-``synchronous=FULL``, PostgreSQL with its defaults. Nothing is changed or deleted but a forgotten
-patient's votes; an undo is a row of its own. A vote carries an id made by the page, so that sending
-it twice stores it once.
+``synchronous=FULL``, PostgreSQL waits for its log whatever the server's default. Nothing is changed
+or deleted but a forgotten patient's votes; an undo is a row of its own. A vote carries an id made by
+the page, so that sending it twice stores it once.
 """
 
 from __future__ import annotations
@@ -62,6 +62,11 @@ _votes = sql.Table(
     sql.UniqueConstraint("annotator_id", "vote_id"),
     sql.Index("votes_by_annotator", "run", "annotator_id", "seq"),
     sqlite_autoincrement=True,
+)
+
+# in this transaction; a server that waits for its replicas as well goes on doing so
+_WAIT_FOR_DISK = sql.text(
+    "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
 )
 
 
@@ -143,6 +148,8 @@ class Store:
     def _writing(self) -> Iterator[sql.Connection]:
         """One transaction; SQLite takes its lock at once, so that none fails for having read first."""
         with self._engine.connect().execution_options(is_writing=True) as connection, connection.begin():
+            if self._engine.dialect.name == "postgresql":
+                connection.execute(_WAIT_FOR_DISK)
             yield connection
 
     def add_annotator(self, name: str, key_hash: str) -> Annotator:
