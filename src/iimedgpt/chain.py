@@ -209,9 +209,22 @@ def need_train(needed_for: str = "training and scoring") -> None:
 
 
 def _model_loader(ctx: StageContext) -> Callable[[str], LanguageModel]:
+    """Our models by name; any other name is another model, by its folder or as 'embedded'."""
+
+    def adapters(name: str) -> dict[str, Path] | None:
+        return {adapter: ctx.input(adapter, "adapter") for adapter in ADAPTERS[name]} if name in ADAPTERS else None
+
+    return model_loader(ctx, adapters)
+
+
+def model_loader(
+    ctx: StageContext, adapters: Callable[[str], dict[str, Path] | None]
+) -> Callable[[str], LanguageModel]:
     """Loads the base once; each name of ours is a view of it with the adapters it stands for.
 
-    Any other name is another model, by its folder or as 'embedded': loaded each time it is asked for.
+    Args:
+        adapters: name of a model → its adapters in order, name → folder; None of a model that is not ours,
+            which is loaded by its own name each time it is asked for.
     """
     need_train()
     from iimedgpt.engine.adapters import load_adapters
@@ -221,17 +234,16 @@ def _model_loader(ctx: StageContext) -> Callable[[str], LanguageModel]:
     shared: dict[str, LoadedModel] = {}
 
     def load(name: str) -> LanguageModel:
-        if name not in ADAPTERS:
+        wanted = adapters(name)
+        if wanted is None:
             other = load_model(ctx.config.model.model_copy(update={"name": name}))
             return TrieLanguageModel(other, name)
-        wanted = ADAPTERS[name]
         if "model" not in shared:
             shared["model"] = load_model(ctx.config.model)
             ctx.device = str(shared["model"].device)
         loaded: Any = shared["model"]
         present = getattr(loaded.model, "peft_config", {})
-        missing = [adapter for adapter in wanted if adapter not in present]
-        load_adapters(loaded, [(adapter, ctx.input(adapter, "adapter")) for adapter in missing])
-        return TrieLanguageModel(loaded, name, wanted)
+        load_adapters(loaded, [(adapter, folder) for adapter, folder in wanted.items() if adapter not in present])
+        return TrieLanguageModel(loaded, name, tuple(wanted))
 
     return load

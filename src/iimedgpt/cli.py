@@ -17,6 +17,7 @@ from rich.console import Console
 
 from iimedgpt import __version__, chain
 from iimedgpt import recipe as recipes
+from iimedgpt.cli_ablate import ablate
 from iimedgpt.cli_rank import rank
 from iimedgpt.config import RunConfig
 from iimedgpt.errors import DataError, IIMedGPTError, Interrupted, MissingExtraError, StageNotReadyError
@@ -160,6 +161,7 @@ for _name, _help in {
     _stage_command(_name, _help)
 
 app.command()(rank)
+app.command()(ablate)
 
 
 @app.command()

@@ -123,6 +123,11 @@ class MixtureConfig(Section):
         default=0.0, description="share of diseases whose every patient is held out; 0 splits by patient only"
     )
     n_max_train_records: int | None = Field(default=None, gt=0, description="train on at most so many records")
+    trains_on: Literal["all", "records", "other"] = Field(
+        default="all",
+        description="what of the training side is trained on: all, the record instructions alone or the other data "
+        "alone (arms of `iimedgpt ablate`)",
+    )
     max_other_chars: int = Field(default=600, gt=0, description="longest other conversation, in characters")
 
 
@@ -242,6 +247,17 @@ class EvaluateConfig(Section):
     tie_margin: Fraction = Field(default=0.05, description="reference judge: smaller differences in closeness are ties")
 
 
+class AblationConfig(Section):
+    """What `iimedgpt ablate` trains beside the run's own SFT and DPO."""
+
+    parts: tuple[Literal["records", "other"], ...] = Field(
+        default=("records", "other"), description="leave out of SFT, one at a time: record instructions, other data"
+    )
+    other_fracs: tuple[Fraction, ...] = Field(
+        default=(), description="further SFT runs with these shares of other data: the mixture-ratio curve"
+    )
+
+
 class ReportConfig(Section):
     """The report."""
 
@@ -268,6 +284,7 @@ class RunConfig(Section):
     pairs: PairsConfig = PairsConfig()
     dpo: DPOConfig = DPOConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    ablation: AblationConfig = AblationConfig()
     judging: JudgingConfig = JudgingConfig()
     report: ReportConfig = ReportConfig()
 

@@ -35,6 +35,7 @@ from iimedgpt.run import DROPPED, LOCK, locked
 
 ROW_STAGES = ("records", "instructions", "mixture")  # each row is of one patient, whom it names
 VOTES = "rank"  # folder of the ranking page
+ABLATION = ("arms", "ablation")  # folders of `iimedgpt ablate`
 KEPT = {LOCK, ".key"}  # of every stage: neither holds anything of a patient
 TRAINED = {"adapter", "log.jsonl"}  # of a training: listed, for whoever uses them to decide
 OWN_IDS = ("patient_id", "record_id", "encounter_id", "instruction_id", "conversation_id")
@@ -180,6 +181,9 @@ def _clear(config: RunConfig, pattern: re.Pattern[str], done: Forgotten) -> None
         (run_dir / name / MANIFEST).unlink(missing_ok=True)
     _clear_copies(run_dir, done)
     _clear_votes(config, pattern, done)
+    for name in ABLATION:  # made from the stages, of everybody together
+        if (run_dir / name).is_dir():
+            _remove(run_dir / name, run_dir, done)
     known = {*stages, INDEX, VOTES, forgotten.LEDGER, forgotten.PENDING}
     for path in sorted(run_dir.rglob("*")):  # what somebody else laid there
         is_known = path.relative_to(run_dir).parts[0] in known

@@ -201,6 +201,24 @@ def sign_test(wins: int, losses: int) -> float:
     return float(distributions.binomtest(wins, wins + losses, 0.5).pvalue)
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p values corrected for their number, in the order given (Holm 1979, step-down Bonferroni).
+
+    The i-th smallest of m is multiplied by m - i + 1, never below the one before it, at most 1.
+
+    Raises:
+        ValueError: a p value outside [0, 1].
+    """
+    if any(not 0.0 <= p <= 1.0 for p in p_values):
+        raise ValueError("p values lie between 0 and 1")
+    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    corrected, worst = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(order):
+        worst = max(worst, min(1.0, p_values[place] * (len(p_values) - rank)))
+        corrected[place] = worst
+    return corrected
+
+
 def win_rate(wins: int, ties: int, losses: int) -> float | None:
     """(W + T/2) / (W + T + L); None where nothing valid was compared."""
     n = wins + ties + losses

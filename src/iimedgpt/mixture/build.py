@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from iimedgpt import io, progress
 from iimedgpt.config import RunConfig
+from iimedgpt.errors import DataError
 from iimedgpt.mixture.contamination import HELD_OUT, Decontaminator, against_files, read_texts
 from iimedgpt.mixture.duplicates import components
 from iimedgpt.mixture.known import cluster_facts, read_known, usable
@@ -66,7 +67,7 @@ def run(ctx: StageContext) -> None:
     rows = {split: [item for group in groups for item in group] for split, groups in records.items()}
     exams.add(HELD_OUT, (text.content for row in rows["test"] for text in row.messages if text.role != "system"))
     other = _choose_other(ctx, len(rows["train"]), exams, contaminated)
-    rows["train"] = _interleave(records["train"], other)
+    rows["train"] = _of_part(ctx, _interleave(records["train"], other))
     for split in SPLITS:
         ctx.keep(io.write_jsonl(ctx.output(f"{split}.jsonl"), rows[split]))
     io.write_jsonl(ctx.output(CONTAMINATED), contaminated)
@@ -219,6 +220,20 @@ def _interleave(groups: Sequence[list[Conversation]], other: Sequence[Conversati
         rows += group
         rows += other[index * len(other) // len(groups) : (index + 1) * len(other) // len(groups)]
     return rows
+
+
+def _of_part(ctx: StageContext, rows: list[Conversation]) -> list[Conversation]:
+    """What is trained on: an ablation leaves one part out, all else alike."""
+    part = ctx.config.mixture.trains_on
+    if part == "all":
+        return rows
+    kept = [row for row in rows if (row.record_id is not None) == (part == "records")]
+    for row in rows:
+        if (row.record_id is not None) != (part == "records"):
+            ctx.drop(row.conversation_id, "left_out_by_trains_on")
+    if not kept:
+        raise DataError(f"nothing of '{part}' to train on", field="mixture.trains_on", hint="add to mixture.other")
+    return kept
 
 
 def _facts(rows: dict[Split, list[Conversation]], assignment: Assignment) -> dict[str, Any]:
