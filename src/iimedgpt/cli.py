@@ -19,6 +19,7 @@ from iimedgpt import __version__, chain
 from iimedgpt import recipe as recipes
 from iimedgpt.cli_ablate import ablate
 from iimedgpt.cli_rank import rank
+from iimedgpt.cli_watch import watch
 from iimedgpt.config import RunConfig
 from iimedgpt.errors import DataError, IIMedGPTError, Interrupted, MissingExtraError, StageNotReadyError
 from iimedgpt.manifest import Manifest
@@ -162,6 +163,7 @@ for _name, _help in {
 
 app.command()(rank)
 app.command()(ablate)
+app.command()(watch)
 
 
 @app.command()

@@ -26,6 +26,7 @@ from iimedgpt import __version__, gate, io
 from iimedgpt.config import RunConfig
 from iimedgpt.errors import DataError, IIMedGPTError, StageNotReadyError
 from iimedgpt.manifest import MANIFEST, Manifest, git_commit, read_manifest, versions
+from iimedgpt.progress import reported_at
 from iimedgpt.text import content_id
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 DROPPED = "dropped.jsonl"
 LOCK = ".lock"
+PROGRESS = ".progress.json"  # how far a stage is while it runs
 MAX_HELD_ROWS = 50_000  # dropped rows held in memory before they are written
 
 
@@ -236,7 +238,8 @@ def _make(stage: Stage, config: RunConfig, key: str, inputs: dict[str, str], is_
             (directory / name).unlink(missing_ok=True)
         context = StageContext(stage, config, directory)
         started = time.time()
-        stage.run(context)
+        with reported_at(directory / PROGRESS):
+            stage.run(context)
         context.write_dropped()
         manifest = Manifest(
             stage=stage.name,
@@ -304,6 +307,23 @@ def _hash_outputs(directory: Path) -> dict[str, str]:
         )
     )
     return {str(path.relative_to(directory)): io.sha256_file(path) for path in files}
+
+
+def is_running(directory: Path) -> bool:
+    """True while some process works on the stage in this folder."""
+    import fcntl
+
+    try:
+        handle = os.open(directory / LOCK, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 @contextmanager

