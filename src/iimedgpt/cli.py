@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from iimedgpt import __version__, chain
 from iimedgpt import recipe as recipes
@@ -70,7 +71,7 @@ def _execute(stage: Stage, run_config: RunConfig, recipe: Path, force: bool) -> 
             raise
         place = f"stage '{stage.name}' {stop}".rstrip()
         log.print(f"\n[yellow]Interrupted[/] in {place}. Finished stages and checkpoints are kept.", soft_wrap=True)
-        log.print(f"  go on with: {_escaped(shlex.join(['iimedgpt', *sys.argv[1:]]))}", soft_wrap=True)
+        log.print(f"  go on with: {escape(shlex.join(['iimedgpt', *sys.argv[1:]]))}", soft_wrap=True)
         raise typer.Exit(_exit_code(stop)) from None
 
 
@@ -161,9 +162,8 @@ for _name, _help in {
 }.items():
     _stage_command(_name, _help)
 
-app.command()(rank)
-app.command()(ablate)
-app.command()(watch)
+for _verb in (rank, ablate, watch):
+    app.command()(_verb)
 
 
 @app.command()
@@ -340,9 +340,9 @@ def main() -> None:
     except IIMedGPTError as error:
         if not _is_to_tell():
             sys.exit(error.exit_code)
-        log.print(f"[red]error:[/] {_escaped(str(error))}", soft_wrap=True)
+        log.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         if error.hint:
-            log.print(f"  → {_escaped(error.hint)}", soft_wrap=True)
+            log.print(f"  → {escape(error.hint)}", soft_wrap=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt as stop:
         sys.exit(_exit_code(stop))
@@ -383,12 +383,6 @@ def _part() -> None:
         from iimedgpt.engine import distributed
 
         distributed.leave()
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
 
 
 def _internal_error(error: Exception) -> None:

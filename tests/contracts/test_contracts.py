@@ -50,7 +50,7 @@ def test_every_stage_reads_only_stages_before_it() -> None:
 def test_every_section_of_the_configuration_decides_some_stage() -> None:
     used = {section for stage in chain.stages() for section in stage.sections}
     sections = set(config.RunConfig.model_fields) - {"seed", "runs_dir", "data_dir", "workers"}
-    assert sections - {"rank"} <= used  # a page that people use, no stage
+    assert sections - {"rank", "ablation"} <= used  # a page that people use, and an app above the stages
 
 
 def test_every_verb_has_help_that_ends_with_an_example() -> None:
