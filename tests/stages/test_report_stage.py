@@ -429,3 +429,40 @@ def test_headings_speak_chinese_where_asked(tmp_path: Path) -> None:
     assert "方法与局限" in page
     assert "合成病历" in page
     assert ">导诊分科</text>" in (run_dir / "report/figures/distribution.svg").read_text()
+
+
+def met(model: str, other: str, **changes: Any) -> dict[str, Any]:
+    row = {
+        "judge": "llm", "criterion": "overall", "question_set": "CheckupQA", "model_a": model, "model_b": other,
+        "wins": 3, "ties": 2, "losses": 14, "invalid": 1, "win_rate": 0.2105, "ci_low": 0.08, "ci_high": 0.37,
+        "lc_win_rate": None, "lc_ci_low": None, "lc_ci_high": None, "position_consistency": 0.8, "sign_p": 0.0127,
+        "mean_chars_a": 41.0, "mean_chars_b": 260.5, "flags": ["prefers_longer"],
+    }  # fmt: skip
+    return row | changes
+
+
+def test_other_models_have_a_chapter_with_losses_invalids_and_flags(tmp_path: Path) -> None:
+    run_dir = write_run(tmp_path)
+    verdicts = [met("sft+dpo", "GPT-4"), met("sft+dpo", "control:null", criterion="safety"), met("GPT-4", "DoctorGLM")]
+    verdicts.append(met("sft+dpo", "sft", question_set="held_out"))
+    strength = {"judge": "llm", "criterion": "overall", "question_set": "CheckupQA", "model": "GPT-4"}
+    ratings = [strength | {"strength": 1.25, "ci_low": 0.4, "ci_high": 2.1, "n": 20}]
+    write_manifest(run_dir, "evaluate", {"main_table": MAIN_TABLE, "verdicts": verdicts, "ratings": ratings})
+    make_report(run_dir)
+    svg = (run_dir / "report" / "figures" / "rivals.svg").read_text()
+    assert "n = 20" in svg
+    assert "GPT-4" in svg
+    assert "null" not in svg  # one criterion a bar: the table holds the others
+    page = (run_dir / "report" / "report.html").read_text()
+    assert svg.strip() in page
+    tables = json.loads((run_dir / "report" / "report.json").read_text())["tables"]
+    first, second = tables["rivals"]["rows"]
+    assert first[4:] == ["3", "2", "14", "1", "21.1 % [8.0, 37.0]", "—", "80.0 %", "0.013", "41 / 260"]
+    assert "prefers_longer" in first[2]
+    assert second[3] == "safety"
+    assert tables["ratings"]["rows"] == [["GPT-4", "CheckupQA", "llm", "overall", "+1.25 [+0.40, +2.10]", "20"]]
+
+
+def test_without_other_models_there_is_no_such_chapter(synthetic: Path) -> None:
+    assert 'id="rivals"' not in (synthetic / "report.html").read_text()
+    assert not (synthetic / "figures" / "rivals.svg").exists()

@@ -29,7 +29,14 @@ METRICS = (
 )
 LOWER_IS_BETTER = ("loss", "unsupported_rate", "repetition_rate")
 NEITHER_IS_BETTER = ("answer_chars", "choice_accuracy_wrong_record", "task_score_wrong_record")
-PERCENT = ("choice_accuracy", "preference_accuracy", "implicit_reward_accuracy", "finished_share")
+PERCENT = (
+    "choice_accuracy",
+    "preference_accuracy",
+    "implicit_reward_accuracy",
+    "finished_share",
+    "win_rate",
+    "position_consistency",
+)
 
 
 def is_lower_better(metric: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from iimedgpt.config import RunConfig
-from iimedgpt.report import figures
+from iimedgpt.report import figures, rivals
 from iimedgpt.report.evidence import verdict_rows
 from iimedgpt.report.facts import MODELS, OTHER, SPLITS, RunFacts, cell_of, finite
 from iimedgpt.report.measures import count, is_lower_better
@@ -33,6 +33,7 @@ def draw_all(facts: RunFacts, config: RunConfig, words: Words) -> dict[str, str 
         "distribution": _distribution(facts, tasks, words),
         "curves": _curves(facts, words),
         "verdicts": _verdicts(facts, words),
+        "rivals": rivals.figure(facts, words),
         "ablation": _ablation(facts, tasks, config.evaluate.n_options, words),
     }
 

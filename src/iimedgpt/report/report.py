@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from iimedgpt import io
-from iimedgpt.report import evidence, plots
+from iimedgpt.report import evidence, plots, rivals
 from iimedgpt.report.answer import answer
 from iimedgpt.report.card import write_card
 from iimedgpt.report.evidence import Table
@@ -162,6 +162,7 @@ def _chapters(facts: RunFacts, words: Words, tasks: Sequence[str], drawn: Mappin
         return FigureBlock(name, number, words(f"fig_{caption or name}"), None if svg is None else Markup(svg))
 
     example = "example" if facts.example else "template"
+    met = tuple(rivals.tables(facts, words))
     counts = evidence.counts_table(words, facts, tasks)
     unsupported = evidence.unsupported_table(words, facts, tasks)
     templates = () if facts.example else (evidence.templates_table(words, facts),)
@@ -185,10 +186,11 @@ def _chapters(facts: RunFacts, words: Words, tasks: Sequence[str], drawn: Mappin
             (figure("verdicts", 5),),
             (evidence.verdicts_table(words, facts),),
         ),
+        *([Chapter("rivals", words("rivals"), (figure("rivals", 6),), met)] if met else []),
         Chapter(
             "ablation",
             words("ablation"),
-            (figure("ablation", 6),),
+            (figure("ablation", 7 if met else 6),),
             (
                 evidence.tasks_table(words, facts, tasks),
                 evidence.controls_table(words, facts, tasks),

@@ -77,6 +77,56 @@ WORDS: dict[str, tuple[str, str]] = {
     "tab_templates": ("Templates", "模板"),
     "tab_settings": ("Settings", "设置"),
     "tab_manifests": ("Manifests", "清单"),
+    "rivals": (
+        "Against other models",
+        "与其他模型比较",
+    ),
+    "fig_rivals": (
+        "Win, tie and loss of our model against each other model, by question set and judge; both orders asked, "
+        "INVALID apart.",
+        "本模型对其他各模型的胜、平、负，按题集与评判；两种顺序均询问，无效单列。",
+    ),
+    "tab_rivals": (
+        "Verdicts against other models",
+        "与其他模型的判定",
+    ),
+    "note_rivals": (
+        "Win rate: (W + T/2) / valid, 95 % interval over questions; at equal length: the same, controlled for length. "
+        "⚑ marks a judge whose verdicts alone make it doubtful.",
+        "胜率：(胜 + 平/2) / 有效，95 % 区间按题目重抽；等长胜率已控制长度。⚑ 表示仅凭其判定即可疑的评判。",
+    ),
+    "tab_ratings": (
+        "Strength (Bradley-Terry, log odds, mean 0)",
+        "实力（Bradley-Terry，对数几率，均值为 0）",
+    ),
+    "set": (
+        "Question set",
+        "题集",
+    ),
+    "win_rate": (
+        "Win rate",
+        "胜率",
+    ),
+    "lc_win_rate": (
+        "At equal length",
+        "等长胜率",
+    ),
+    "sign_p": (
+        "p (sign test)",
+        "p（符号检验）",
+    ),
+    "chars": (
+        "Characters, ours / theirs",
+        "字数（本方 / 对方）",
+    ),
+    "strength": (
+        "Strength",
+        "实力",
+    ),
+    "model": (
+        "Model",
+        "模型",
+    ),
     # columns and small words
     "measure": ("Measure", "指标"),
     "better": ("Better", "更优"),
