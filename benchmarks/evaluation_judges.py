@@ -14,9 +14,11 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measure import git_commit, machine, versions
 from benchmarks.rating_simulation import coverage
 from iimedgpt import chain, io, stats
 from iimedgpt.config import RunConfig
@@ -176,7 +178,15 @@ def main() -> None:
     for name, row in found["coverage"].items():
         print(f"{name:<42}covered {row['covered']:.3f} of {row['n_runs']} runs")
     if options.out is not None:
-        options.out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        about = {
+            "benchmark": "evaluation_judges",
+            "command": "python -m benchmarks.evaluation_judges --data DIR" + (" --quick" if options.quick else ""),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "git_commit": git_commit(),
+            "machine": machine(),
+            "versions": versions(),
+        }
+        options.out.write_text(json.dumps(about | found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

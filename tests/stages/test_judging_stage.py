@@ -363,9 +363,13 @@ def test_clinicians_verdicts_of_the_page_are_counted(sets: Path) -> None:
         ({"questions": [{"name": "q", "format": "held_out"}] * 2}, "one name"),
         ({"judges": [{"name": "j", "kind": "clinicians"}]}, "has no path"),
         ({"rivals": [{"name": "sft", "kind": "endpoint"}]}, "another participant"),
+        ({"questions": [{"name": n, "format": "jsonl", "path": "one.jsonl"} for n in "ab"]}, "id of another one"),
+        ({"questions": [{"name": "q", "format": "huatuo_instructions", "path": "sft.json"}]}, "a name of our own"),
     ],
 )
 def test_a_configuration_that_cannot_be_is_one_line(sets: Path, judging: dict[str, Any], problem: str) -> None:
+    io.write_jsonl(sets / "one.jsonl", [{"id": "x", "question": "痛？"}])
+    io.write_json(sets / "sft.json", [{"query": "痛？", "model_output": "休息。"}])
     with pytest.raises(ConfigError, match=problem):
         _run(sets, judging)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,12 @@ from iimedgpt.errors import ConfigError
 from iimedgpt.evaluation.judging import participants, questions, summary
 from iimedgpt.evaluation.judging.duels import Duel, Question, plan_duels
 from iimedgpt.evaluation.judging.endpoint_judge import EndpointJudge
-from iimedgpt.evaluation.judging.local_judges import LikelihoodJudge, ReferenceDuelJudge, read_clinicians
+from iimedgpt.evaluation.judging.local_judges import (
+    REFERENCE_MODEL,
+    LikelihoodJudge,
+    ReferenceDuelJudge,
+    read_clinicians,
+)
 from iimedgpt.evaluation.judging.participants import Answering
 from iimedgpt.evaluation.judging.replies import Usage
 from iimedgpt.judging_config import JudgeConfig, JudgingConfig
@@ -31,6 +37,7 @@ from iimedgpt.types import Candidate, Conversation, Judgement, LanguageModel, Me
 log = logging.getLogger(__name__)
 
 FOLDER = "judged"
+OURS = ("base", "sft", "sft+dpo")
 Judge = EndpointJudge | LikelihoodJudge | ReferenceDuelJudge
 
 
@@ -106,14 +113,16 @@ def _gather(
             answering.add_saved({name: held_out.answers[name] for name in config.models if name in held_out.answers})
             if source.use_reference:
                 references = {question.question_id: question.reference for question in held_out.questions}
-                answering.add_saved({"reference": references})
+                answering.add_saved({REFERENCE_MODEL: references})
             continue
         found = questions.read_set(source, ctx.config)
+        if mixed := set(found.answers) & set(OURS):
+            raise ConfigError(f"question set '{source.name}' holds answers of '{min(mixed)}', a name of our own models")
         outside += found.questions
         answering.skipped.update({source.name: found.n_skipped} if found.n_skipped else {})
         answering.add_saved(found.answers)
     asked += outside
-    _refuse_one_name(config, answering.answers)
+    _refuse_one_name(config, asked, answering.answers)
     for name in config.models if outside else ():
         answering.ask_local(name, name, outside, load_model)
     for rival in config.rivals if asked else ():
@@ -129,12 +138,19 @@ def _gather(
     return asked, answering
 
 
-def _refuse_one_name(config: JudgingConfig, answers: Mapping[str, Mapping[str, str]]) -> None:
-    """A participant of a set called like one of ours, or like a rival, would be mixed with it."""
-    rivals = {rival.name for rival in config.rivals}
-    for name in rivals:
-        if name in answers or name in ("base", "sft", "sft+dpo", "reference"):
+def _refuse_one_name(
+    config: JudgingConfig, asked: Sequence[Question], answers: Mapping[str, Mapping[str, str]]
+) -> None:
+    """Two participants of one name, or two questions of one id, would be mixed."""
+    for name in (rival.name for rival in config.rivals):
+        if name in answers or name in OURS or name == REFERENCE_MODEL:
             raise ConfigError(f"judging.rivals: '{name}' is the name of another participant")
+    twice = [key for key, n in Counter(question.question_id for question in asked).items() if n > 1]
+    if twice:
+        raise ConfigError(
+            f"judging.questions: {len(twice)} questions have the id of another one",
+            hint="'id' in a file of questions is unique over all sets; without one it is made from the text",
+        )
 
 
 def _identities(ctx: StageContext) -> dict[str, str]:

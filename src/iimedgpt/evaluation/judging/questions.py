@@ -85,7 +85,8 @@ def spread(items: Sequence[str], n: int | None) -> list[str]:
 
 def _question(source: QuestionSet, prompt: Sequence[Message], reference: object = "", group: str = "") -> Question:
     spoken = tuple(prompt)
-    key = content_id("question", source.name, *(part for message in spoken for part in (message.role, message.content)))
+    said = (part for message in spoken for part in (message.role, message.content))
+    key = content_id("question", source.name, group, *said)
     return Question(
         question_id=key,
         question_set=source.name,
@@ -172,7 +173,7 @@ def _is_turn(turn: Any) -> bool:
 
 def _jsonl(source: QuestionSet, path: Path) -> Asked:
     """``question`` or ``messages``; perhaps ``reference``, ``group``, and ``id`` by which answers are found."""
-    asked = Asked()
+    asked, seen = Asked(), set[str]()
     for _, row in io.read_json_lines(path):
         prompt = _messages(row.get("messages")) if "messages" in row else ()
         if isinstance(row.get("question"), str) and row["question"].strip():
@@ -186,6 +187,10 @@ def _jsonl(source: QuestionSet, path: Path) -> Asked:
             question = Question(
                 str(row["id"]), source.name, group or str(row["id"]), question.prompt, question.reference
             )
+        if question.question_id in seen:  # the same row twice
+            asked.n_skipped += 1
+            continue
+        seen.add(question.question_id)
         asked.questions.append(question)
     return asked
 
