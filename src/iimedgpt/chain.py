@@ -32,7 +32,7 @@ def stages() -> tuple[Stage, ...]:
         _made("dpo", ("model", "dpo"), ("pairs", "sft"), _dpo, _model_inputs, is_collective=True),
         _made(
             "evaluate",
-            ("model", "evaluate", "judging"),
+            ("model", "evaluate", "judging", "exams"),
             ("mixture", "pairs", "sft", "dpo"),
             _evaluate,
             _evaluate_inputs,
@@ -181,9 +181,13 @@ def _evaluate(ctx: StageContext) -> None:
 
 
 def _evaluate_inputs(config: RunConfig) -> dict[str, Path]:
+    from iimedgpt.evaluation.exam_sets import files_of
     from iimedgpt.evaluation.judging import arena
 
-    return {**_model_inputs(config), **arena.inputs(config)}
+    exams = {
+        f"exam:{exam.name}:{name}": path for exam in config.exams.sets for name, path in files_of(exam, config).items()
+    }
+    return {**_model_inputs(config), **arena.inputs(config), **exams}
 
 
 def _report(ctx: StageContext) -> None:

@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from iimedgpt.exam_config import ExamsConfig as ExamsConfig
+from iimedgpt.exam_config import ExamSet as ExamSet
 from iimedgpt.judging_config import JudgingConfig as JudgingConfig
 from iimedgpt.preference_config import EndpointConfig as EndpointConfig
 from iimedgpt.preference_config import PairImport as PairImport
@@ -284,6 +286,7 @@ class RunConfig(Section):
     pairs: PairsConfig = PairsConfig()
     dpo: DPOConfig = DPOConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    exams: ExamsConfig = ExamsConfig()
     ablation: AblationConfig = AblationConfig()
     judging: JudgingConfig = JudgingConfig()
     report: ReportConfig = ReportConfig()

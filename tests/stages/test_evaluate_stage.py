@@ -22,7 +22,7 @@ import pytest
 from pydantic import BaseModel
 
 from iimedgpt import io
-from iimedgpt.config import EvaluateConfig, RunConfig
+from iimedgpt.config import EvaluateConfig, ExamsConfig, RunConfig
 from iimedgpt.errors import DataError, GenerationError
 from iimedgpt.evaluation import evaluate
 from iimedgpt.manifest import Manifest
@@ -186,10 +186,17 @@ def _evaluate(
     test: Sequence[Conversation] | None = None,
     train: Sequence[Conversation] | None = None,
     name: str = "r",
+    exams: ExamsConfig | None = None,
     **options: Any,
 ) -> tuple[Manifest, Path]:
     evaluation = {"n_generate": 4, "n_bootstrap": 200, "tie_margin": 0.05, **options}
-    config = RunConfig(name=name, runs_dir=str(tmp_path), evaluate=EvaluateConfig(**evaluation))
+    config = RunConfig(
+        name=name,
+        runs_dir=str(tmp_path),
+        data_dir=str(tmp_path),
+        evaluate=EvaluateConfig(**evaluation),
+        exams=exams or ExamsConfig(),
+    )
 
     def mixture(ctx: StageContext) -> None:
         _write("test.jsonl", _test_rows() if test is None else test)(ctx)
@@ -430,3 +437,37 @@ class BrokenModel(ScriptedModel):
 def test_a_likelihood_that_is_no_number_stops_the_stage(tmp_path: Path) -> None:
     with pytest.raises(GenerationError, match="not finite"):
         _evaluate(tmp_path, Loader(model=BrokenModel))
+
+
+class Examinee(ScriptedModel):
+    """Knows that the answer is B where it is asked for letters, and says so once it is tuned."""
+
+    def _score(self, prompt: Sequence[Message], answer: str) -> AnswerScore:
+        if "选择题" in prompt[-1].content or prompt[-1].content.startswith("考题"):
+            return AnswerScore(logp=-1.0 if answer in ("B", "二") else -2.0, n_tokens=1)
+        return super()._score(prompt, answer)
+
+    def _answer(self, prompt: Sequence[Message]) -> str:
+        if "选择题" in prompt[-1].content:
+            return "B超" if self.name == "base" else "B"
+        return super()._answer(prompt)
+
+
+def test_exams_share_the_models_one_call_and_stand_apart_from_the_records(tmp_path: Path) -> None:
+    rows = [{"question": f"考题{n}", "options": ["一", "二"], "answer": "AB"[n % 2]} for n in range(4)]
+    io.write_jsonl(tmp_path / "exam.jsonl", rows)
+    sets = [{"name": "ward", "format": "jsonl", "path": "exam.jsonl", "n_generate": 2}]
+    loader = Loader(model=Examinee)
+    manifest, folder = _evaluate(tmp_path, loader, exams=ExamsConfig.model_validate({"sets": sets}))
+    assert [(m.n_score_calls, m.n_generate_calls) for m in loader.models.values()] == [(1, 1)] * 3
+    scores = {
+        (row.name, row.model): row.value for row in io.read_jsonl(folder / "exams.jsonl", Score) if row.task is None
+    }
+    assert scores["ward/exam_accuracy", "base"] == 0.5
+    assert scores["ward/exam_accuracy_text", "sft"] == 0.5
+    assert scores["ward/exam_accuracy", "control:chance"] == 0.5
+    assert [scores["ward/exam_unparsed_rate", name] for name in ("base", "sft")] == [1.0, 0.0]
+    assert [scores["ward/exam_accuracy_generated", name] for name in ("base", "sft")] == [0.0, 0.5]
+    assert not any("exam" in row.name for row in io.read_jsonl(folder / "scores.jsonl", Score))
+    assert manifest.facts["tables"][0]["name"] == "exams"
+    assert manifest.facts["exams"]["n_items"] == {"ward": 4}

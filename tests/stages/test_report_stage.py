@@ -466,3 +466,18 @@ def test_other_models_have_a_chapter_with_losses_invalids_and_flags(tmp_path: Pa
 def test_without_other_models_there_is_no_such_chapter(synthetic: Path) -> None:
     assert 'id="rivals"' not in (synthetic / "report.html").read_text()
     assert not (synthetic / "figures" / "rivals.svg").exists()
+
+
+def test_a_table_that_the_evaluation_hands_over_is_shown_as_it_is(tmp_path: Path) -> None:
+    run_dir = write_run(tmp_path)
+    cell = {"value": 0.25, "unit": "share", "ci_low": 0.2, "ci_high": 0.31, "n": 200, "n_invalid": 3}
+    table = {
+        "name": "exams", "title_en": "Exams", "title_zh": "考试", "columns": ["CMMLU"],
+        "note_en": "Said.", "note_zh": "注",
+        "rows": [{"label": "base", "cells": [cell]}, {"label": "chance", "cells": [None]}],
+    }  # fmt: skip
+    write_manifest(run_dir, "evaluate", {"main_table": MAIN_TABLE, "tables": [table]})
+    make_report(run_dir)
+    shown = json.loads((run_dir / "report" / "report.json").read_text())["tables"]["exams"]
+    assert shown["rows"] == [["base", "25.0 % [20.0, 31.0] · n 200, 3 invalid"], ["chance", "—"]]
+    assert "Said." in (run_dir / "report" / "report.html").read_text()

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from iimedgpt import io
-from iimedgpt.evaluation import answers, controls, heldout, likelihood, tables
+from iimedgpt.evaluation import answers, controls, exams, heldout, likelihood, tables
 from iimedgpt.evaluation.answers import Answers
+from iimedgpt.evaluation.exam_sets import ExamItem
 from iimedgpt.evaluation.inquiry import Inquiry, Reply, consult
 from iimedgpt.evaluation.judge import Judge, ReferenceJudge
 from iimedgpt.evaluation.judging import arena
@@ -40,7 +41,8 @@ def run(ctx: StageContext, load_model: Callable[[str], LanguageModel]) -> None:
     """
     config = ctx.config.evaluate
     material = prepare(ctx)
-    replies = _consult_all(ctx, material, load_model)
+    questions = exams.read_all(ctx.config)
+    replies = _consult_all(ctx, material, questions, load_model)
     board = Scoreboard(config.n_bootstrap, ctx.config.seed)
     _score_likelihood(board, material, replies)
     given = _given(material, replies)
@@ -53,11 +55,18 @@ def run(ctx: StageContext, load_model: Callable[[str], LanguageModel]) -> None:
     io.write_jsonl(ctx.output("judgements.jsonl"), [*judgements, *judged])
     io.write_jsonl(ctx.output("answers.jsonl"), _candidates(ctx, given))
     ctx.facts.update(_facts(ctx, material, board, replies, judgements))
+    if questions:
+        _score_exams(ctx, questions, replies)
     ctx.check_drops(1.0)
     _remove_partial(ctx)
 
 
-def _consult_all(ctx: StageContext, material: Material, load_model: Callable[[str], LanguageModel]) -> dict[str, Reply]:
+def _consult_all(
+    ctx: StageContext,
+    material: Material,
+    questions: Sequence[ExamItem],
+    load_model: Callable[[str], LanguageModel],
+) -> dict[str, Reply]:
     replies = {}
     for name in track(MODELS, "evaluate"):
         inquiry = Inquiry()
@@ -68,6 +77,7 @@ def _consult_all(ctx: StageContext, material: Material, load_model: Callable[[st
             likelihood.ask_blocks(inquiry, material.shot_blocks, material.with_shots)
             for free in material.free:
                 inquiry.ask_answer(material.with_shots(free.item))
+        exams.ask(inquiry, questions, ctx.config)
         replies[name] = consult(
             ctx.output("partial") / f"{name}.json",
             name,
@@ -77,6 +87,14 @@ def _consult_all(ctx: StageContext, material: Material, load_model: Callable[[st
             seed=ctx.config.seed,
         )
     return replies
+
+
+def _score_exams(ctx: StageContext, questions: Sequence[ExamItem], replies: Mapping[str, Reply]) -> None:
+    """``exams.jsonl``, apart from the scores of records: a subject is no clinical task."""
+    board = Scoreboard(ctx.config.evaluate.n_bootstrap, ctx.config.seed)
+    ctx.facts["exams"] = exams.measure(board, questions, replies, ctx.config)
+    io.write_jsonl(ctx.output("exams.jsonl"), board.scores)
+    ctx.facts["tables"] = [exams.table(board, ctx.config, MODELS)]
 
 
 def _score_likelihood(board: Scoreboard, material: Material, replies: Mapping[str, Reply]) -> None:

@@ -270,3 +270,28 @@ def manifests_table(words: Words, facts: RunFacts) -> Table:
     columns = tuple(map(words, ("stage", "key", "config", "commit", "device")))
     files = tuple(f"{name}/manifest.json" for name in facts.manifests)
     return Table("manifests", words("tab_manifests"), columns, rows, files, 5)
+
+
+def given_tables(words: Words, facts: RunFacts) -> list[Table]:
+    """Tables that the evaluation hands over as they are (``tables``): rows of cells with their intervals."""
+    said = facts.fact("evaluate", "tables")
+    found = []
+    for one in said if isinstance(said, list) else []:
+        place = words.language
+        rows = tuple((str(row["label"]), *map(_given_cell, row["cells"])) for row in one["rows"])
+        columns = (words("model"), *map(str, one["columns"]))
+        note = str(one.get(f"note_{place}", ""))
+        found.append(
+            Table(str(one["name"]), str(one[f"title_{place}"]), columns, rows, ("evaluate/manifest.json",), 1, note)
+        )
+    return found
+
+
+def _given_cell(cell: Mapping[str, Any] | None) -> str:
+    """A share as a percentage, any other unit as it is; n and what was invalid behind it."""
+    if cell is None or cell.get("value") is None:
+        return MISSING
+    metric = "win_rate" if cell.get("unit") == "share" else ""
+    bounds = interval(Cell(cell["value"], cell.get("ci_low"), cell.get("ci_high")), metric)
+    behind = f"n {cell['n']}" + (f", {cell['n_invalid']} invalid" if cell.get("n_invalid") else "")
+    return f"{number(cell['value'], metric)} {bounds} · {behind}".replace("  ", " ")

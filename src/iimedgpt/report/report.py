@@ -163,6 +163,7 @@ def _chapters(facts: RunFacts, words: Words, tasks: Sequence[str], drawn: Mappin
 
     example = "example" if facts.example else "template"
     met = tuple(rivals.tables(facts, words))
+    given = tuple(evidence.given_tables(words, facts))
     counts = evidence.counts_table(words, facts, tasks)
     unsupported = evidence.unsupported_table(words, facts, tasks)
     templates = () if facts.example else (evidence.templates_table(words, facts),)
@@ -187,6 +188,7 @@ def _chapters(facts: RunFacts, words: Words, tasks: Sequence[str], drawn: Mappin
             (evidence.verdicts_table(words, facts),),
         ),
         *([Chapter("rivals", words("rivals"), (figure("rivals", 6),), met)] if met else []),
+        *([Chapter("exams", words("exams"), (), given)] if given else []),
         Chapter(
             "ablation",
             words("ablation"),

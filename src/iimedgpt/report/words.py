@@ -127,6 +127,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "Model",
         "模型",
     ),
+    "exams": ("Exams", "考试"),
     # columns and small words
     "measure": ("Measure", "指标"),
     "better": ("Better", "更优"),
