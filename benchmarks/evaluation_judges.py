@@ -21,6 +21,7 @@ from typing import Any
 from benchmarks.measure import git_commit, machine, versions
 from benchmarks.rating_simulation import coverage
 from iimedgpt import chain, io, stats
+from iimedgpt.agreement import cohen_kappa
 from iimedgpt.config import RunConfig
 from iimedgpt.evaluation.judging.duels import Duel, Question
 from iimedgpt.evaluation.judging.local_judges import LikelihoodJudge, ReferenceDuelJudge
@@ -130,7 +131,7 @@ def _agreement(rows: Sequence[Judged], verdicts: Sequence[Verdict]) -> dict[str,
         if verdict is not Verdict.INVALID
     ]
     groups = [group for group, _, _ in valid]
-    kappa = stats.cohen_kappa([gpt4 for _, gpt4, _ in valid], [verdict for _, _, verdict in valid], groups)
+    kappa = cohen_kappa([gpt4 for _, gpt4, _ in valid], [verdict for _, _, verdict in valid], groups)
     decided = [(group, 0.5 if v is Verdict.TIE else float(v is gpt4)) for group, gpt4, v in valid if gpt4 != "tie"]
     return {
         "n": len(valid),

@@ -94,11 +94,11 @@ def bootstrap_ratio(
     if is_share and ratios in ({0.0}, {1.0}):
         low, high = wilson(n_clusters if value > 0.5 else 0, n_clusters) or (None, None)
         return Estimate(value, low, high, n, n_clusters, f"Wilson over {n_clusters} patients (all alike)")
-    weights_BC = _resampled_counts(n_clusters, n_resamples, seed)
+    weights_BC = resampled_counts(n_clusters, n_resamples, seed)
     means_B = (weights_BC @ top_C) / (weights_BC @ bottom_C)
     if np.ptp(top_C / bottom_C) <= 1e-12 * max(1.0, abs(value)):
         return Estimate(value, None, None, n, n_clusters, "all patients alike: no spread to resample")
-    tail = _tail(n_clusters)
+    tail = expanded_tail(n_clusters)
     low, high = (float(bound) for bound in np.quantile(means_B, [tail, 1.0 - tail]))
     method = f"bootstrap over {n_clusters} patients, {n_resamples} resamples, 95 % expanded percentile"
     return Estimate(value, low, high, n, n_clusters, method)
@@ -119,54 +119,6 @@ def paired_difference(
     """
     differences = [left - right for left, right in zip(a, b, strict=True)]
     return bootstrap_mean(differences, clusters, n_resamples=n_resamples, seed=seed)
-
-
-def cohen_kappa(
-    first: Sequence[Hashable],
-    second: Sequence[Hashable],
-    clusters: Sequence[Hashable],
-    *,
-    n_resamples: int = N_RESAMPLES,
-    seed: int = 0,
-) -> Estimate:
-    """Cohen's kappa of two raters' labels, interval by resampling clusters (items).
-
-    (p_o - p_e) / (1 - p_e), Cohen 1960. None where both gave one and the same label throughout: then
-    chance alone explains full agreement. Resamples of that kind are left out.
-
-    Raises:
-        ValueError: lengths differ.
-    """
-    if not len(first) == len(second) == len(clusters):
-        raise ValueError("labels and clusters differ in length")
-    if not first:
-        return Estimate(None, None, None, 0, 0, "no items")
-    labels = {label: place for place, label in enumerate(dict.fromkeys((*first, *second)))}
-    places = {cluster: place for place, cluster in enumerate(dict.fromkeys(clusters))}
-    n, n_clusters, n_labels = len(first), len(places), len(labels)
-    counts_CLL = np.zeros((n_clusters, n_labels, n_labels))
-    for a, b, cluster in zip(first, second, clusters, strict=True):
-        counts_CLL[places[cluster], labels[a], labels[b]] += 1
-    value = _kappa(counts_CLL.sum(0)[None])
-    if not len(value):
-        return Estimate(None, None, None, n, n_clusters, "one label throughout: kappa is not defined")
-    if n_clusters == 1:
-        return Estimate(float(value[0]), None, None, n, 1, "one item: no interval")
-    weights_BC = _resampled_counts(n_clusters, n_resamples, seed)
-    kappa_B = _kappa((weights_BC @ counts_CLL.reshape(n_clusters, -1)).reshape(-1, n_labels, n_labels))
-    tail = _tail(n_clusters)
-    low, high = (float(bound) for bound in np.quantile(kappa_B, [tail, 1.0 - tail]))
-    return Estimate(float(value[0]), low, high, n, n_clusters, f"bootstrap over {n_clusters} items")
-
-
-def _kappa(counts_BLL: Floats) -> Floats:
-    """Kappa of each table of counts, those without a chance-corrected scale left out."""
-    shares_BLL = counts_BLL / counts_BLL.sum((1, 2), keepdims=True)
-    observed_B = np.trace(shares_BLL, axis1=1, axis2=2)
-    expected_B = (shares_BLL.sum(2) * shares_BLL.sum(1)).sum(1)
-    is_defined_B = expected_B < 1.0 - 1e-12
-    kappa_B: Floats = (observed_B[is_defined_B] - expected_B[is_defined_B]) / (1.0 - expected_B[is_defined_B])
-    return kappa_B
 
 
 def wilson(k: int, n: int, level: float = LEVEL) -> tuple[float, float] | None:
@@ -249,13 +201,13 @@ def _per_cluster(
 
 
 @lru_cache(maxsize=8)
-def _resampled_counts(n_clusters: int, n_resamples: int, seed: int) -> Floats:
+def resampled_counts(n_clusters: int, n_resamples: int, seed: int) -> Floats:
     """How often each resample draws each cluster: shape [resamples, clusters], rows sum to n_clusters."""
     draws = np.random.default_rng(seed).multinomial(n_clusters, np.full(n_clusters, 1.0 / n_clusters), size=n_resamples)
     return draws.astype(np.float64)
 
 
-def _tail(n_clusters: int) -> float:
+def expanded_tail(n_clusters: int) -> float:
     """Share of resamples below the interval, smaller than 2.5 % where clusters are few."""
     t = float(distributions.t.ppf(0.5 - LEVEL / 2, n_clusters - 1))
     return float(distributions.norm.cdf(t * math.sqrt(n_clusters / (n_clusters - 1))))

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("fastapi")
 
-from iimedgpt import stats
+from iimedgpt.agreement import cohen_kappa
 from iimedgpt.preferences.store import Vote
 from iimedgpt.types import Mark, Ranking
 from iimedgpt.web.agreement import agreement, disputes
@@ -29,7 +29,7 @@ def test_kappa_is_cohens_own_formula() -> None:
     """20 yes-yes, 5 yes-no, 10 no-yes, 15 no-no: p_o = 0.7, p_e = 0.5 * 0.6 + 0.5 * 0.4 = 0.5, kappa = 0.4."""
     first = ["yes"] * 25 + ["no"] * 25
     second = ["yes"] * 20 + ["no"] * 5 + ["yes"] * 10 + ["no"] * 15
-    estimate = stats.cohen_kappa(first, second, range(50))
+    estimate = cohen_kappa(first, second, range(50))
     assert estimate.value == pytest.approx(0.4)
     assert estimate.low is not None
     assert estimate.high is not None
@@ -38,12 +38,12 @@ def test_kappa_is_cohens_own_formula() -> None:
 
 
 def test_kappa_is_not_defined_where_all_say_the_same() -> None:
-    assert stats.cohen_kappa(["no"] * 4, ["no"] * 4, range(4)).value is None
-    assert stats.cohen_kappa([], [], []).value is None
+    assert cohen_kappa(["no"] * 4, ["no"] * 4, range(4)).value is None
+    assert cohen_kappa([], [], []).value is None
 
 
 def test_kappa_of_one_item_has_no_interval() -> None:
-    estimate = stats.cohen_kappa(["a", "b"], ["a", "b"], ["same", "same"])
+    estimate = cohen_kappa(["a", "b"], ["a", "b"], ["same", "same"])
     assert (estimate.value, estimate.low) == (1.0, None)
 
 

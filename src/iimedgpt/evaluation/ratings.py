@@ -59,9 +59,9 @@ def bradley_terry(
     high_K: list[float | None] = [None] * len(names)
     method = f"Bradley-Terry, log odds, mean 0; {n_C} prompts: no interval"
     if n_C > 1:
-        weights_BC = stats._resampled_counts(n_C, n_resamples, seed)
+        weights_BC = stats.resampled_counts(n_C, n_resamples, seed)
         strength_BK = _fit(weights_BC @ wins_CP, weights_BC @ met_CP, pairs_P2, linked)
-        tail = stats._tail(n_C)
+        tail = stats.expanded_tail(n_C)
         low_K, high_K = (np.quantile(strength_BK, q, axis=0).tolist() for q in (tail, 1.0 - tail))
         method = (
             f"Bradley-Terry, log odds, mean 0; bootstrap over {n_C} prompts, {n_resamples} resamples, 95 % expanded"
@@ -98,8 +98,8 @@ def length_controlled_win_rate(
     value = float(_logistic(x_N2, y_N, np.ones((1, n)))[0])
     if len(prompts) == 1:
         return Estimate(value, None, None, n, 1, "length-controlled; one prompt: no interval")
-    weights_BN = stats._resampled_counts(len(prompts), n_resamples, seed)[:, owner_N]
-    tail = stats._tail(len(prompts))
+    weights_BN = stats.resampled_counts(len(prompts), n_resamples, seed)[:, owner_N]
+    tail = stats.expanded_tail(len(prompts))
     low, high = (float(q) for q in np.quantile(_logistic(x_N2, y_N, weights_BN), [tail, 1.0 - tail]))
     method = f"length-controlled; bootstrap over {len(prompts)} prompts, {n_resamples} resamples, 95 % expanded"
     return Estimate(value, low, high, n, len(prompts), method)

@@ -10,6 +10,7 @@ from itertools import combinations
 from fastapi import APIRouter, Request, Response
 
 from iimedgpt import stats
+from iimedgpt.agreement import cohen_kappa
 from iimedgpt.preferences.store import Vote
 from iimedgpt.types import Ranking
 from iimedgpt.web.access import SignedIn
@@ -74,7 +75,7 @@ def agreement(votes: Sequence[Vote], names: Mapping[str, str]) -> list[Row]:
                     what,
                     len(set(labels.items)),
                     stats.bootstrap_mean(same, labels.items, is_share=True),
-                    stats.cohen_kappa(labels.first, labels.second, labels.items),
+                    cohen_kappa(labels.first, labels.second, labels.items),
                 )
             )
     return rows

@@ -9,6 +9,7 @@ from statistics import mean
 from typing import Any
 
 from iimedgpt import stats
+from iimedgpt.agreement import cohen_kappa
 from iimedgpt.evaluation import ratings
 from iimedgpt.evaluation.judge import points, sign_test_by_patient, tally
 from iimedgpt.evaluation.judging.duels import Answers
@@ -141,7 +142,7 @@ def agreement_rows(judgements: Sequence[Judgement], answers: Answers, *, n_resam
             continue
         groups = [first[place].group_id for place in shared]
         labels = [[found_by[place].verdict for place in shared] for found_by in (first, second)]
-        kappa = stats.cohen_kappa(labels[0], labels[1], groups, n_resamples=n_resamples, seed=seed)
+        kappa = cohen_kappa(labels[0], labels[1], groups, n_resamples=n_resamples, seed=seed)
         same = stats.bootstrap_mean(
             [float(a is b) for a, b in zip(*labels, strict=True)],
             groups,
