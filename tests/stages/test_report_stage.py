@@ -268,7 +268,11 @@ def test_the_page_is_one_file_that_asks_the_network_for_nothing(synthetic: Path)
     page = (synthetic / "report.html").read_text()
     references = References()
     references.feed(page)
-    assert all(target.startswith("#") for target in references.targets)
+    assert any(not target.startswith("#") for target in references.targets)
+    run_dir = synthetic.parent.resolve()
+    for target in references.targets:  # places on the page, or files of the run
+        file = (synthetic / target).resolve()
+        assert target.startswith("#") or (file.is_relative_to(run_dir) and file.exists())
     assert not references.elements & {"script", "link", "iframe", "img", "object", "embed"}
     assert not re.search(r"@import|url\((?!#)", page)
 
@@ -481,3 +485,13 @@ def test_a_table_that_the_evaluation_hands_over_is_shown_as_it_is(tmp_path: Path
     shown = json.loads((run_dir / "report" / "report.json").read_text())["tables"]["exams"]
     assert shown["rows"] == [["base", "25.0 % [20.0, 31.0] · n 200, 3 invalid"], ["chance", "—"]]
     assert "Said." in (run_dir / "report" / "report.html").read_text()
+
+
+def test_every_control_of_a_task_stands_beside_the_models(synthetic: Path) -> None:
+    tables = json.loads((synthetic / "report.json").read_text())["tables"]
+    table = tables["all_controls"]
+    row = next(row for row in table["rows"] if row[:2] == ["Choice accuracy", "diagnosis"])
+    shown = dict(zip(table["columns"], row, strict=True))
+    assert shown["nearest"].startswith("45.0 % [40.0, 50.0] (")
+    assert shown["SFT+DPO"].startswith("67.0 % [59.0, 75.0] (")
+    assert table["columns"][-3:] == ["Base", "SFT", "SFT+DPO"]

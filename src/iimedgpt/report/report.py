@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from iimedgpt import io
-from iimedgpt.report import evidence, plots, rivals
+from iimedgpt.report import controls, evidence, plots, rivals
 from iimedgpt.report.answer import answer
 from iimedgpt.report.card import write_card
 from iimedgpt.report.evidence import Table
@@ -124,6 +124,7 @@ def _page(
     n_patients = _n_patients(ctx, facts)
     return {
         "t": words,
+        "is_there": lambda file: (ctx.directory.parent / file).exists(),
         "language": words.language,
         "title": ctx.config.report.title or ctx.config.name,
         "run": ctx.config.name,
@@ -198,6 +199,7 @@ def _chapters(facts: RunFacts, words: Words, tasks: Sequence[str], drawn: Mappin
                 evidence.controls_table(words, facts, tasks),
                 *(table for table in (evidence.errors_table(words, facts),) if table.rows),
                 *(table for table in (evidence.subsets_table(words, facts),) if table.rows),
+                *(table for table in (controls.all_controls_table(words, facts, tasks),) if table.rows),
             ),
         ),
     ]

@@ -71,6 +71,11 @@ WORDS: dict[str, tuple[str, str]] = {
     "tab_pairs": ("Preference pairs by origin and named error", "偏好对：来源与错误类型"),
     "tab_errors": ("Held-out preference accuracy by named error", "各类错误上的留出偏好准确率"),
     "tab_verdicts": ("Verdicts", "判定"),
+    "tab_all_controls": ("Every control by task", "各任务上的全部对照"),
+    "note_all_controls": (
+        "(n): items behind a value. Controls that ask the model in other ways are scored on fewer items.",
+        "（n）：数值所依据的条目数。以其他方式询问模型的对照所用条目较少。",
+    ),
     "tab_tasks": ("Base, SFT and SFT+DPO by task", "各任务上的基座、SFT 与 SFT+DPO"),
     "tab_controls": ("Against the best control", "与最佳对照比较"),
     "tab_subsets": ("Parts of the test set", "测试集的子集"),
