@@ -461,9 +461,9 @@ def test_other_models_have_a_chapter_with_losses_invalids_and_flags(tmp_path: Pa
     assert svg.strip() in page
     tables = json.loads((run_dir / "report" / "report.json").read_text())["tables"]
     first, second = tables["rivals"]["rows"]
-    assert first[4:] == ["3", "2", "14", "1", "21.1 % [8.0, 37.0]", "—", "80.0 %", "0.013", "41 / 260"]
-    assert "prefers_longer" in first[2]
-    assert second[3] == "safety"
+    assert first[2:] == ["3", "2", "14", "1", "21.1 % [8.0, 37.0]", "—", "80.0 %", "0.013", "41 / 260"]
+    assert first[1] == "CheckupQA · llm · overall ⚑ prefers_longer"
+    assert "safety" in second[1]
     assert tables["ratings"]["rows"] == [["GPT-4", "CheckupQA", "llm", "overall", "+1.25 [+0.40, +2.10]", "20"]]
 
 

@@ -67,14 +67,13 @@ def tables(facts: RunFacts, words: Words) -> Iterator[Table]:
 
 
 def _verdicts_table(rows: list[dict[str, Any]], words: Words) -> Table:
-    columns: tuple[str, ...] = ("models", "set", "judge", "criterion", "win", "tie", "loss_verdict", "invalid")
+    columns: tuple[str, ...] = ("models", "asked", "win", "tie", "loss_verdict", "invalid")
     columns += ("win_rate", "lc_win_rate", "consistent", "sign_p", "chars")
     cells = tuple(
         (
             f"{words.model(row['model_a'])} {words('vs')} {words.model(row['model_b'])}",
-            str(row["question_set"]),
-            str(row["judge"]) + "".join(f" ⚑{flag}" for flag in row.get("flags") or ()),
-            str(row.get("criterion", "")),
+            f"{row['question_set']} · {row['judge']} · {row.get('criterion', '')}"
+            + "".join(f" ⚑ {flag}" for flag in row.get("flags") or ()),
             *(count(int(row.get(name) or 0)) for name in _COUNTS.values()),
             _rate(row, "win_rate", "ci_low", "ci_high"),
             _rate(row, "lc_win_rate", "lc_ci_low", "lc_ci_high"),
@@ -85,7 +84,7 @@ def _verdicts_table(rows: list[dict[str, Any]], words: Words) -> Table:
         for row in rows
     )
     return Table(
-        "rivals", words("tab_rivals"), tuple(map(words, columns)), cells, (SOURCE, "evaluate/judgements.jsonl"), 4,
+        "rivals", words("tab_rivals"), tuple(map(words, columns)), cells, (SOURCE, "evaluate/judgements.jsonl"), 2,
         words("note_rivals"),
     )  # fmt: skip
 

@@ -133,6 +133,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "模型",
     ),
     "exams": ("Exams", "考试"),
+    "asked": ("Set · judge · criterion", "题集 · 评判 · 标准"),
     # columns and small words
     "measure": ("Measure", "指标"),
     "better": ("Better", "更优"),
