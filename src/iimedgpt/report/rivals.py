@@ -114,7 +114,8 @@ def _strength(row: Mapping[str, Any]) -> str:
     value, low, high = (finite(row.get(name)) for name in ("strength", "ci_low", "ci_high"))
     if value is None:
         return MISSING
-    return f"{value:+.2f}" + (f" [{low:+.2f}, {high:+.2f}]" if low is not None and high is not None else "")
+    bounds = f" [{low:+.2f}, {high:+.2f}]" if low is not None and high is not None else ""
+    return f"{value:+.2f}{bounds}".replace("-", "−")
 
 
 def _chars(value: object) -> str:
