@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from iimedgpt.config import RunConfig
-from iimedgpt.errors import DataError
+from iimedgpt.errors import ConfigError, DataError
 from iimedgpt.evaluation import exams
 from iimedgpt.evaluation.exam_sets import ExamItem, read_exam
 from iimedgpt.evaluation.inquiry import Inquiry, Reply
@@ -149,3 +149,39 @@ def test_partial_f1_and_calibration() -> None:
     assert exams.calibration_error([]) is None
     assert exams.calibration_error([(1.0, True), (1.0, True)]) == 0.0
     assert exams.calibration_error([(0.95, False), (0.15, True)]) == pytest.approx((0.95 + 0.85) / 2)
+
+
+def test_the_packaged_general_questions_are_sound() -> None:
+    config = RunConfig.model_validate({"name": "r", "exams": {"sets": [{"name": "general", "format": "general"}]}})
+    items = exams.read_all(config)
+    assert len(items) == 60
+    assert all(len(item.options) == 4 and len(item.answers) == 1 for item in items)
+    letters = [item.answers for item in items]
+    assert all(letters.count(letter) >= 9 for letter in "ABCD")  # no letter wins by itself
+
+
+def test_a_set_without_a_path_is_refused() -> None:
+    config = RunConfig.model_validate({"name": "r", "exams": {"sets": [{"name": "x", "format": "jsonl"}]}})
+    with pytest.raises(ConfigError, match="no path"):
+        exams.read_all(config)
+
+
+def test_what_training_made_the_model_forget_is_a_paired_difference(tmp_path: Path) -> None:
+    rows = [{"question": f"第{n}题", "options": ["甲一", "乙二"], "answer": "A"} for n in range(4)]
+    write_rows(tmp_path / "exam.jsonl", *rows)
+    config = config_of(tmp_path)
+    items = exams.read_all(config)
+    likes = {"base": "AAAA", "sft": "AABB"}
+    replies = {
+        name: reply_of(config, items, {row["question"]: liked[n] for n, row in enumerate(rows)}, {})
+        for name, liked in likes.items()
+    }
+    board = Scoreboard(200, 0)
+    exams.measure(board, items, replies, config)
+    found = board.value(f"考试/{exams.LETTER}_minus_base", "sft")
+    assert found is not None
+    assert (found.value, found.n) == (pytest.approx(-0.5), 4)
+    table = exams.table(board, config, ["base", "sft"])
+    assert table is not None
+    assert table["rows"][-1]["label"] == "sft − base"
+    assert table["rows"][-1]["cells"][0]["unit"] == "difference"

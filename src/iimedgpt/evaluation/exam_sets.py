@@ -12,11 +12,12 @@ from typing import Any
 
 from iimedgpt import io
 from iimedgpt.config import RunConfig
-from iimedgpt.errors import DataError
+from iimedgpt.errors import ConfigError, DataError
 from iimedgpt.exam_config import ExamSet
 from iimedgpt.text import content_id
 
 LETTERS = "ABCDEFGH"
+GENERAL = Path(__file__).with_name("general.jsonl")  # ours: easy questions that a base model may know
 _OPTION = re.compile(r"\(([A-H])\)\s*(.*?)(?=\n\([A-H]\)|\Z)", re.S)
 
 
@@ -40,8 +41,13 @@ def files_of(exam: ExamSet, config: RunConfig) -> dict[str, Path]:
     """The exam's files by name.
 
     Raises:
+        ConfigError: the set names no path.
         DataError: nothing is there.
     """
+    if exam.format == "general":
+        return {GENERAL.name: GENERAL}
+    if not exam.path:
+        raise ConfigError(f"exams.sets: '{exam.name}' has no path", hint='path = "exam.jsonl", relative to --data')
     path = config.data_path(exam.path)
     found = {path.name: path} if path.is_file() else {str(p.relative_to(path)): p for p in sorted(path.rglob("*.csv"))}
     if not found:
@@ -59,6 +65,7 @@ def read_exam(exam: ExamSet, config: RunConfig) -> list[ExamItem]:
         "cmmlu": _read_cmmlu,
         "apollo": _read_apollo,
         "jsonl": _read_jsonl,
+        "general": _read_jsonl,
     }[exam.format]
     items: dict[str, ExamItem] = {}
     for name, path in files_of(exam, config).items():

@@ -19,6 +19,7 @@ from iimedgpt.evaluation.scoreboard import Scoreboard, Series
 from iimedgpt.text import is_chinese, unique
 from iimedgpt.types import Message
 
+BASE, MINUS_BASE = "base", "minus_base"
 CHANCE, MAJORITY = "control:chance", "control:commonest letter"
 LETTER, TEXT, SAID = "exam_accuracy", "exam_accuracy_text", "exam_accuracy_generated"
 UNPARSED, PARTIAL = "exam_unparsed_rate", "exam_partial_f1"
@@ -102,6 +103,9 @@ def measure(
                 _add(texts, item, float(_best_text(item, reply) == item.answers))
             board.add_all([letters, texts])
             board.add_all(_said(exam.name, name, _generated(own, config), reply))
+        for name in replies:
+            for metric in (LETTER, TEXT, SAID):
+                board.compare(f"{exam.name}/{metric}", name, (f"{exam.name}/{metric}", BASE), MINUS_BASE)
     return {
         "n_items": {exam.name: sum(item.exam == exam.name for item in items) for exam in config.exams.sets},
         "n_several_answers": sum(len(item.answers) > 1 for item in items),
@@ -144,6 +148,11 @@ def table(board: Scoreboard, config: RunConfig, models: Sequence[str]) -> dict[s
         {"label": model.removeprefix("control:"), "cells": [_cell(board, name, model) for name, _ in columns]}
         for model in (*models, CHANCE, MAJORITY)
     ]
+    rows += [
+        {"label": f"{model} − base", "cells": [_cell(board, f"{name}_{MINUS_BASE}", model) for name, _ in columns]}
+        for model in models
+        if model != BASE
+    ]
     return {
         "name": "exams",
         "title_en": "Exams: accuracy by the likelihood of the letter, and as said in words",
@@ -158,11 +167,11 @@ def table(board: Scoreboard, config: RunConfig, models: Sequence[str]) -> dict[s
 
 def _cell(board: Scoreboard, name: str, model: str) -> dict[str, Any] | None:
     found, series = board.value(name, model), board.series.get((name, model))
-    if found is None or found.value is None or series is None:
+    if found is None or found.value is None:
         return None
     return {
-        "value": found.value, "unit": "share", "ci_low": found.low, "ci_high": found.high, "n": found.n,
-        "n_invalid": len(series.invalid),
+        "value": found.value, "unit": "share" if series else "difference", "ci_low": found.low, "ci_high": found.high,
+        "n": found.n, "n_invalid": len(series.invalid) if series else 0,
     }  # fmt: skip
 
 

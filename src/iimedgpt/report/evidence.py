@@ -291,7 +291,7 @@ def _given_cell(cell: Mapping[str, Any] | None) -> str:
     """A share as a percentage, any other unit as it is; n and what was invalid behind it."""
     if cell is None or cell.get("value") is None:
         return MISSING
-    metric = "win_rate" if cell.get("unit") == "share" else ""
+    metric = {"share": "win_rate", "difference": "win_rate_minus_other"}.get(str(cell.get("unit")), "")
     bounds = interval(Cell(cell["value"], cell.get("ci_low"), cell.get("ci_high")), metric)
     behind = f"n {cell['n']}" + (f", {cell['n_invalid']} invalid" if cell.get("n_invalid") else "")
     return f"{number(cell['value'], metric)} {bounds} · {behind}".replace("  ", " ")
