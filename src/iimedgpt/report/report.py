@@ -199,7 +199,7 @@ def _chapters(facts: RunFacts, words: Words, tasks: Sequence[str], drawn: Mappin
                 evidence.controls_table(words, facts, tasks),
                 *(table for table in (evidence.errors_table(words, facts),) if table.rows),
                 *(table for table in (evidence.subsets_table(words, facts),) if table.rows),
-                *(table for table in (controls.all_controls_table(words, facts, tasks),) if table.rows),
+                *controls.control_tables(words, facts, tasks),
             ),
         ),
     ]
