@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from iimedgpt.report.evidence import Table, with_interval
 from iimedgpt.report.facts import CONTROL, MODELS, Cell, RunFacts, cell_of
@@ -12,19 +12,27 @@ from iimedgpt.report.words import Words
 METRICS = ("loss", "choice_accuracy", "preference_accuracy", "task_score")
 
 
-def all_controls_table(words: Words, facts: RunFacts, tasks: Sequence[str]) -> Table:
-    """Measures by task down; every control, then every model across, each with its interval and number of items."""
-    known = list(dict.fromkeys(score.model for score in facts.scores if score.model and score.name in METRICS))
-    across = [*(model for model in known if model.startswith(CONTROL)), *(model for model in MODELS if model in known)]
-    rows = []
+def control_tables(words: Words, facts: RunFacts, tasks: Sequence[str]) -> Iterator[Table]:
+    """One table a measure that has controls: tasks down, its controls and then the models across."""
     for metric in METRICS:
-        for task in tasks:
-            cells = {model: cell_of(facts.score(metric, model, task)) for model in across}
-            if any(model.startswith(CONTROL) and cell.value is not None for model, cell in cells.items()):
-                rows.append((words(metric), words.task(task), *(_shown(cell, metric) for cell in cells.values())))
-    columns = (*map(words, ("measure", "task")), *map(words.model, across))
+        scored = [score for score in facts.scores if score.name == metric and score.task in tasks]
+        known = list(dict.fromkeys(score.model for score in scored if score.model))
+        controls = [model for model in known if model.startswith(CONTROL)]
+        across = [*controls, *(model for model in MODELS if model in known)]
+        rows = []
+        for task in tasks if controls else ():
+            cells = [cell_of(facts.score(metric, model, task)) for model in across]
+            if any(cell.value is not None for cell in cells):
+                rows.append((words.task(task), *(_shown(cell, metric) for cell in cells)))
+        if rows:
+            yield _table(words, metric, across, rows)
+
+
+def _table(words: Words, metric: str, across: Sequence[str], rows: Sequence[tuple[str, ...]]) -> Table:
+    columns = (words("task"), *map(words.model, across))
+    title = f"{words('tab_all_controls')}: {words(metric)}"
     note = words("note_all_controls")
-    return Table("all_controls", words("tab_all_controls"), columns, tuple(rows), ("evaluate/scores.jsonl",), 2, note)
+    return Table(f"controls-{metric}", title, columns, tuple(rows), ("evaluate/scores.jsonl",), 1, note)
 
 
 def _shown(cell: Cell, metric: str) -> str:

@@ -20,6 +20,7 @@ from iimedgpt.report.card import write_card
 from iimedgpt.report.evidence import Table
 from iimedgpt.report.facts import MODELS, Cell, RunFacts, cell_of, finite, gather, parse_main_table
 from iimedgpt.report.measures import METRICS, unbroken
+from iimedgpt.report.typeface import font_face, installed_font
 from iimedgpt.report.words import Words
 from iimedgpt.run import StageContext
 from iimedgpt.types import Conversation
@@ -64,8 +65,10 @@ def run(ctx: StageContext) -> None:
             io.write_text(path, svg)
     page = _page(ctx, facts, words, table, drawn)
     environment = _environment()
-    for name in ("report.html", "report.md"):
-        io.write_text(ctx.output(name), environment.get_template(f"{name}.j2").render(page))
+    html = environment.get_template("report.html.j2")
+    face = font_face(installed_font(), html.render(page, font_face=""))
+    io.write_text(ctx.output("report.html"), html.render(page, font_face=Markup(face)))
+    io.write_text(ctx.output("report.md"), environment.get_template("report.md.j2").render(page))
     io.write_json(ctx.output("report.json"), _numbers(facts, table, page))
     write_card(ctx.config, ctx.directory.parent, ctx.directory, facts)
     n_drawn = sum(svg is not None for svg in drawn.values())
@@ -199,7 +202,7 @@ def _chapters(facts: RunFacts, words: Words, tasks: Sequence[str], drawn: Mappin
                 evidence.controls_table(words, facts, tasks),
                 *(table for table in (evidence.errors_table(words, facts),) if table.rows),
                 *(table for table in (evidence.subsets_table(words, facts),) if table.rows),
-                *(table for table in (controls.all_controls_table(words, facts, tasks),) if table.rows),
+                *controls.control_tables(words, facts, tasks),
             ),
         ),
     ]
