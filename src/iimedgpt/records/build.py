@@ -19,6 +19,7 @@ from iimedgpt.records.convert import Converter, Outcome, SourceRow
 from iimedgpt.records.deid_report import DeidReport
 from iimedgpt.records.raw import Category
 from iimedgpt.records.readers import Rejected, find_source_files, read_source
+from iimedgpt.records.seen import Seen
 from iimedgpt.run import StageContext
 from iimedgpt.workers import Workforce, map_ordered
 
@@ -84,21 +85,21 @@ class _Tally:
     """What the stage tells about itself: counts only, never text."""
 
     records: Counter[str] = field(default_factory=Counter)
-    patients: dict[str, set[int]] = field(default_factory=dict)
+    patients: dict[str, Seen] = field(default_factory=dict)
     events: Counter[str] = field(default_factory=Counter)
     deid: Counter[Category] = field(default_factory=Counter)
     reading: dict[str, Counter[str]] = field(default_factory=dict)
     caveats: dict[str, dict[str, None]] = field(default_factory=dict)
-    seen: set[int] = field(default_factory=set)  # ids as numbers: a million take 60 MB
+    seen: Seen = field(default_factory=Seen)
 
     def has(self, outcome: Outcome) -> bool:
         """True where the same record was added before."""
-        return int(outcome.item_id, 16) in self.seen
+        return outcome.item_id in self.seen
 
     def add(self, outcome: Outcome) -> None:
-        self.seen.add(int(outcome.item_id, 16))
+        self.seen.add(outcome.item_id)
         self.records[outcome.source] += 1
-        self.patients.setdefault(outcome.source, set()).add(int(outcome.patient_id, 16))
+        self.patients.setdefault(outcome.source, Seen()).add(outcome.patient_id)
         self.events.update(outcome.kinds)
         self.deid.update(outcome.replaced)
         self.caveats.setdefault(outcome.source, {}).update(dict.fromkeys(outcome.caveats))
