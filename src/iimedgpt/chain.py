@@ -181,13 +181,20 @@ def _evaluate(ctx: StageContext) -> None:
 
 
 def _evaluate_inputs(config: RunConfig) -> dict[str, Path]:
-    from iimedgpt.evaluation.exam_sets import files_of
+    from iimedgpt.evaluation import exam_sets, probe_sets
     from iimedgpt.evaluation.judging import arena
 
     exams = {
-        f"exam:{exam.name}:{name}": path for exam in config.exams.sets for name, path in files_of(exam, config).items()
+        f"exam:{exam.name}:{name}": path
+        for exam in config.exams.sets
+        for name, path in exam_sets.files_of(exam, config).items()
     }
-    return {**_model_inputs(config), **arena.inputs(config), **exams}
+    safety = {
+        f"safety:{probes.name}:{name}": path
+        for probes in config.exams.safety
+        for name, path in probe_sets.files_of(probes, config).items()
+    }
+    return {**_model_inputs(config), **arena.inputs(config), **exams, **safety}
 
 
 def _report(ctx: StageContext) -> None:

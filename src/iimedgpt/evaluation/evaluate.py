@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from iimedgpt import io
-from iimedgpt.evaluation import answers, controls, exams, heldout, likelihood, tables
+from iimedgpt.evaluation import answers, controls, heldout, likelihood, tables
 from iimedgpt.evaluation.answers import Answers
-from iimedgpt.evaluation.exam_sets import ExamItem
 from iimedgpt.evaluation.inquiry import Inquiry, Reply, consult
 from iimedgpt.evaluation.judge import Judge, ReferenceJudge
 from iimedgpt.evaluation.judging import arena
 from iimedgpt.evaluation.judging.duels import Question
 from iimedgpt.evaluation.material import Material, prepare
 from iimedgpt.evaluation.metrics import rouge_l
+from iimedgpt.evaluation.probing import Probing
 from iimedgpt.evaluation.scoreboard import Scoreboard
 from iimedgpt.evaluation.tables import DIFFERENCES, MODELS
 from iimedgpt.progress import track
@@ -41,8 +41,8 @@ def run(ctx: StageContext, load_model: Callable[[str], LanguageModel]) -> None:
     """
     config = ctx.config.evaluate
     material = prepare(ctx)
-    questions = exams.read_all(ctx.config)
-    replies = _consult_all(ctx, material, questions, load_model)
+    probing = Probing.prepare(ctx, material)
+    replies = _consult_all(ctx, material, probing, load_model)
     board = Scoreboard(config.n_bootstrap, ctx.config.seed)
     _score_likelihood(board, material, replies)
     given = _given(material, replies)
@@ -55,8 +55,7 @@ def run(ctx: StageContext, load_model: Callable[[str], LanguageModel]) -> None:
     io.write_jsonl(ctx.output("judgements.jsonl"), [*judgements, *judged])
     io.write_jsonl(ctx.output("answers.jsonl"), _candidates(ctx, given))
     ctx.facts.update(_facts(ctx, material, board, replies, judgements))
-    if questions:
-        _score_exams(ctx, questions, replies)
+    probing.score(ctx, replies)
     ctx.check_drops(1.0)
     _remove_partial(ctx)
 
@@ -64,7 +63,7 @@ def run(ctx: StageContext, load_model: Callable[[str], LanguageModel]) -> None:
 def _consult_all(
     ctx: StageContext,
     material: Material,
-    questions: Sequence[ExamItem],
+    probing: Probing,
     load_model: Callable[[str], LanguageModel],
 ) -> dict[str, Reply]:
     replies = {}
@@ -77,7 +76,7 @@ def _consult_all(
             likelihood.ask_blocks(inquiry, material.shot_blocks, material.with_shots)
             for free in material.free:
                 inquiry.ask_answer(material.with_shots(free.item))
-        exams.ask(inquiry, questions, ctx.config)
+        probing.ask(inquiry)
         replies[name] = consult(
             ctx.output("partial") / f"{name}.json",
             name,
@@ -87,14 +86,6 @@ def _consult_all(
             seed=ctx.config.seed,
         )
     return replies
-
-
-def _score_exams(ctx: StageContext, questions: Sequence[ExamItem], replies: Mapping[str, Reply]) -> None:
-    """``exams.jsonl``, apart from the scores of records: a subject is no clinical task."""
-    board = Scoreboard(ctx.config.evaluate.n_bootstrap, ctx.config.seed)
-    ctx.facts["exams"] = exams.measure(board, questions, replies, ctx.config)
-    io.write_jsonl(ctx.output("exams.jsonl"), board.scores)
-    ctx.facts["tables"] = [exams.table(board, ctx.config, MODELS)]
 
 
 def _score_likelihood(board: Scoreboard, material: Material, replies: Mapping[str, Reply]) -> None:

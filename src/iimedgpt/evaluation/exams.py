@@ -13,13 +13,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from iimedgpt.config import RunConfig
+from iimedgpt.evaluation import given
 from iimedgpt.evaluation.exam_sets import ExamItem, read_exam
+from iimedgpt.evaluation.given import MINUS_BASE
 from iimedgpt.evaluation.inquiry import Inquiry, Prompt, Reply
 from iimedgpt.evaluation.scoreboard import Scoreboard, Series
 from iimedgpt.text import is_chinese, unique
 from iimedgpt.types import Message
 
-BASE, MINUS_BASE = "base", "minus_base"
+BASE = "base"
 CHANCE, MAJORITY = "control:chance", "control:commonest letter"
 LETTER, TEXT, SAID = "exam_accuracy", "exam_accuracy_text", "exam_accuracy_generated"
 UNPARSED, PARTIAL = "exam_unparsed_rate", "exam_partial_f1"
@@ -145,11 +147,11 @@ def table(board: Scoreboard, config: RunConfig, models: Sequence[str]) -> dict[s
     columns += [(f"{exam}/{SAID}", f"{exam}, said") for exam in names]
     columns = [(name, title) for name, title in columns if any((name, model) in board.series for model in models)]
     rows = [
-        {"label": model.removeprefix("control:"), "cells": [_cell(board, name, model) for name, _ in columns]}
+        {"label": model.removeprefix("control:"), "cells": [given.cell(board, name, model) for name, _ in columns]}
         for model in (*models, CHANCE, MAJORITY)
     ]
     rows += [
-        {"label": f"{model} − base", "cells": [_cell(board, f"{name}_{MINUS_BASE}", model) for name, _ in columns]}
+        {"label": f"{model} − base", "cells": [given.cell(board, f"{name}_{MINUS_BASE}", model) for name, _ in columns]}
         for model in models
         if model != BASE
     ]
@@ -163,16 +165,6 @@ def table(board: Scoreboard, config: RunConfig, models: Sequence[str]) -> dict[s
         "words that names no letter counts as wrong. The commonest letter is taken from the exam itself.",
         "note_zh": "以对话格式提问，不可与裸文本评测框架直接比较。未给出字母的作答计为错误。最常见字母取自考试本身。",
     }
-
-
-def _cell(board: Scoreboard, name: str, model: str) -> dict[str, Any] | None:
-    found, series = board.value(name, model), board.series.get((name, model))
-    if found is None or found.value is None:
-        return None
-    return {
-        "value": found.value, "unit": "share" if series else "difference", "ci_low": found.low, "ci_high": found.high,
-        "n": found.n, "n_invalid": len(series.invalid) if series else 0,
-    }  # fmt: skip
 
 
 def _series(exam: str, metric: str, model: str, how: str) -> Series:

@@ -132,7 +132,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "Model",
         "模型",
     ),
-    "exams": ("Exams", "考试"),
+    "exams": ("Exams and probes", "考试与测试"),
     "asked": ("Set · judge · criterion", "题集 · 评判 · 标准"),
     # columns and small words
     "measure": ("Measure", "指标"),
