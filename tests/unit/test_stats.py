@@ -139,3 +139,18 @@ def test_holm_by_hand() -> None:
     assert stats.holm([0.7, 0.9]) == [1.0, 1.0]
     with pytest.raises(ValueError, match="between 0 and 1"):
         stats.holm([1.2])
+
+
+def test_a_share_of_one_answer_a_patient_is_wilsons_own_interval_but_for_t() -> None:
+    # 100 patients, one answer each: p(1 - p) / se² = C - 1 = 99, and t(99) = 1.98422 for 1.96, t² = 3.93713.
+    # centre (0.2 + t²/198) / (1 + t²/99) = 0.21147; half t sqrt(0.16/99 + t²/(4 * 99²)) / (1 + t²/99) = 0.07907.
+    estimate = stats.bootstrap_mean([1.0] * 20 + [0.0] * 80, range(100), is_share=True)
+    assert (estimate.low, estimate.high) == pytest.approx((0.13241, 0.29054), abs=2e-5)
+
+
+def test_answers_of_one_patient_that_agree_widen_a_share() -> None:
+    values = [float(i % 4 == 0) for i in range(40)]
+    alone = stats.bootstrap_mean(values, range(40), is_share=True)
+    together = stats.bootstrap_mean(sorted(values), [i // 4 for i in range(40)], is_share=True)
+    assert together.value == alone.value
+    assert together.high - together.low > 1.5 * (alone.high - alone.low)  # type: ignore[operator]
