@@ -16,8 +16,8 @@ import pytest
 from iimedgpt import io
 from tests.e2e.conftest import Workplace
 
-SETS = ("--set", "ablation.other_fracs=[0.5]", "--set", "mixture.other_frac=0.1")
-ARMS = ("sft-without-records", "sft-without-other", "sft-other-0.5")
+SETS = ("--set", "ablation.other_fracs=[0.1]")  # the run itself has a share of 0.2
+ARMS = ("sft-without-records", "sft-without-other", "sft-other-0.1")
 
 
 def copied(finished: tuple[Workplace, Any], folder: Path) -> Workplace:
@@ -48,7 +48,7 @@ def test_all_arms_are_trained_and_scored_on_the_same_patients(
     assert [arm["name"] for arm in result["arms"]] == ["base", *ARMS, "sft", "sft+dpo"]
     assert all(arm["metrics"]["loss"]["n"] == result["arms"][0]["metrics"]["loss"]["n"] for arm in result["arms"])
     n_other = {arm["name"]: arm["training"].get("n_other") for arm in result["arms"]}
-    assert n_other == {"base": None, ARMS[0]: 2, ARMS[1]: 0, ARMS[2]: 4, "sft": 2, "sft+dpo": 2}
+    assert n_other == {"base": None, ARMS[0]: 4, ARMS[1]: 0, ARMS[2]: 2, "sft": 4, "sft+dpo": 4}
     losses = [arm["metrics"]["loss"]["value"] for arm in result["arms"]]
     assert len(set(losses)) == len(losses)  # six models, not one under six names
     held_out = (workplace.run_dir / "mixture" / "test.jsonl").read_bytes()
@@ -68,7 +68,7 @@ def test_differences_are_to_sft_with_corrected_p(ablated: tuple[Workplace, subpr
     assert {row["against"] for row in rows} == {"sft"}
     assert {row["arm"] for row in rows} == {"base", *ARMS, "sft+dpo"}
     assert all(0 <= row["p"] <= row["p_holm"] <= 1 for row in rows)
-    assert [point["other_frac"] for point in result_of(ablated[0])["curve"] if point["metric"] == "loss"] == [0.1, 0.5]
+    assert [point["other_frac"] for point in result_of(ablated[0])["curve"] if point["metric"] == "loss"] == [0.1, 0.2]
 
 
 def test_a_second_call_does_nothing(ablated: tuple[Workplace, subprocess.CompletedProcess[str]]) -> None:
@@ -80,9 +80,13 @@ def test_a_second_call_does_nothing(ablated: tuple[Workplace, subprocess.Complet
 
 
 def test_a_killed_ablation_goes_on_with_what_is_missing(
-    finished: tuple[Workplace, Any], ablated: tuple[Workplace, subprocess.CompletedProcess[str]], tmp_path: Path
+    ablated: tuple[Workplace, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
-    workplace = copied(finished, tmp_path / "copy")
+    workplace = copied(ablated, tmp_path / "copy")
+    kept, missing = (workplace.run_dir / "arms" / arm / "tiny" / "sft" / "manifest.json" for arm in ARMS[1:])
+    written = kept.stat().st_mtime_ns
+    shutil.rmtree(workplace.run_dir / "arms" / ARMS[2])
+    shutil.rmtree(workplace.run_dir / "ablation")
     process = subprocess.Popen(
         workplace.command("ablate", "run.toml", *SETS),
         cwd=workplace.folder,
@@ -90,15 +94,14 @@ def test_a_killed_ablation_goes_on_with_what_is_missing(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    done = workplace.run_dir / "arms" / ARMS[0] / "tiny" / "sft" / "manifest.json"
-    while not done.exists() and process.poll() is None:
+    while not missing.exists() and process.poll() is None:
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    written = done.stat().st_mtime_ns
+    trained = missing.stat().st_mtime_ns
     assert not (workplace.run_dir / "ablation" / "ablation.json").exists()
     assert workplace("ablate", "run.toml", *SETS).returncode == 0
-    assert done.stat().st_mtime_ns == written
+    assert (kept.stat().st_mtime_ns, missing.stat().st_mtime_ns) == (written, trained)
     assert result_of(workplace) == result_of(ablated[0])
 
 

@@ -61,7 +61,7 @@ def cases(draw: st.DrawFn) -> tuple[Category, str, list[str]]:
 
 @pytest.mark.parametrize("language", ["zh", "en"])
 @given(cases())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_a_value_is_found_where_its_pattern_matches(language: Language, case: tuple[Category, str, list[str]]) -> None:
     category, value, texts = case
     pattern = compile_value(category, value, language)
