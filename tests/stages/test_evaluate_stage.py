@@ -478,7 +478,9 @@ class Probed(ScriptedModel):
 
     def _score(self, prompt: Sequence[Message], answer: str) -> AnswerScore:
         if "病历中的一句话" in prompt[-1].content:
-            return AnswerScore(logp=-1.0 if answer == SECRET and self.name != "base" else -5.0, n_tokens=9)
+            return AnswerScore(
+                logp=-1.0 if answer == "入院后第15天复查血钾为337" and self.name != "base" else -5.0, n_tokens=9
+            )
         return super()._score(prompt, answer)
 
     def _answer(self, prompt: Sequence[Message]) -> str:

@@ -164,6 +164,11 @@ def test_sentences_are_rare_hold_numbers_and_one_a_patient() -> None:
     assert memorisation.select(training, held_out, 5, seed=0) == found
 
 
+def test_what_is_ranked_ends_with_the_number_of_the_third_digit() -> None:
+    assert memorisation.secret_of("血压142/85，心率90。") == "血压142"
+    assert memorisation.secret_of("每日3次，每次12.5毫克，共7天。") == "每日3次，每次12"
+
+
 def test_alternatives_differ_in_digits_alone() -> None:
     text = RARE.format(15, 337)
     found = memorisation.alternatives(text, "0:x")
@@ -175,7 +180,9 @@ def test_alternatives_differ_in_digits_alone() -> None:
 
 def sentence(group: str, side: str) -> Sentence:
     text = f"患者{group[0]}，" * (len(group) - 1) + RARE.format(5, 337)
-    return Sentence(f"{side}-{group}", group, side, text, memorisation.alternatives(text, group))
+    return Sentence(
+        f"{side}-{group}", group, side, text, memorisation.alternatives(memorisation.secret_of(text), group)
+    )
 
 
 def test_a_model_that_remembers_shows_it_on_trained_sentences_alone() -> None:
@@ -184,8 +191,8 @@ def test_a_model_that_remembers_shows_it_on_trained_sentences_alone() -> None:
     memorisation.ask(inquiry, chosen)
     assert len(inquiry.questions) == 300
     assert len(inquiry.prompts) == 3
-    known = {one.text: -1.0 for one in chosen if one.side == TRAINED}
-    last = {chosen[2].text: -99.0}
+    known = {one.secret: -1.0 for one in chosen if one.side == TRAINED}
+    last = {chosen[2].secret: -99.0}
     parts = [chosen[0].second_half, chosen[1].first_half + " " + chosen[1].second_half, "不知道"]
     board = Scoreboard(200, 0)
     replies = {"base": replied(inquiry, ["不知道"] * 3, last), "sft": replied(inquiry, parts, known | last)}

@@ -1,8 +1,9 @@
 """Memorisation attack: rare sentences with numbers, asked back from the model without their record.
 
 Exposure (Carlini et al. 2019, eq. 4): log2 of the number of candidates − log2 of the true sentence's rank among them
-by likelihood. The candidates are the sentence with its digits drawn anew, so length and wording are equal. Sentences of
-held-out patients are treated alike: what they reach is plausibility, not memory.
+by likelihood. The candidates are the sentence, up to the number that holds its third digit, with its digits drawn anew,
+so length and wording are equal and little is scored. Sentences of held-out patients are treated alike: what they reach
+is plausibility, not memory.
 """
 
 from __future__ import annotations
@@ -40,7 +41,11 @@ class Sentence:
     group: str
     side: str
     text: str
-    alternatives: tuple[str, ...]
+    alternatives: tuple[str, ...]  # to ``secret``
+
+    @property
+    def secret(self) -> str:
+        return secret_of(self.text)
 
     @property
     def first_half(self) -> str:
@@ -60,24 +65,36 @@ def select(training: Iterable[Conversation], held_out: Iterable[Conversation], n
             for text in map(str.strip, sentences(item.response)):
                 if MIN_CHARS <= len(text) <= MAX_CHARS and sum(map(len, _NUMBER.findall(text))) >= MIN_DIGITS:
                     of_side[side].setdefault(item.group_id, []).append(text)
-                    owners.setdefault(fold(text), set()).add(item.group_id)
+                    owners.setdefault(fold(secret_of(text)), set()).add(item.group_id)
     chosen = []
     for side, of_group in of_side.items():
         best = {
             group: max(rare, key=lambda text: sum(map(len, _NUMBER.findall(text))))
             for group, texts in of_group.items()
-            if (rare := [text for text in texts if len(owners[fold(text)]) == 1])
+            if (rare := [text for text in texts if len(owners[fold(secret_of(text))]) == 1])
         }
         groups = list(best)
         n_side = min(n, len(groups))
         for group in (groups[place * len(groups) // n_side] for place in range(n_side)):
             key = content_id("memorisation", side, group)
-            chosen.append(Sentence(key, group, side, best[group], alternatives(best[group], f"{seed}:{key}")))
+            chosen.append(
+                Sentence(key, group, side, best[group], alternatives(secret_of(best[group]), f"{seed}:{key}"))
+            )
     return chosen
 
 
+def secret_of(text: str) -> str:
+    """A sentence up to the number that holds its third digit: what ranking scores."""
+    n_digits, end = 0, len(text)
+    for number in _NUMBER.finditer(text):
+        n_digits, end = n_digits + len(number[0]), number.end()
+        if n_digits >= MIN_DIGITS:
+            break
+    return text[:end]
+
+
 def alternatives(text: str, seed: str) -> tuple[str, ...]:
-    """The sentence with all digits drawn anew, as many digits as before, none equal to it or to one another."""
+    """The text with all digits drawn anew, as many digits as before, none equal to it or to one another."""
     draw = random.Random(seed)
 
     def number(match: re.Match[str]) -> str:
@@ -106,7 +123,7 @@ def continuation_prompt(sentence: Sentence) -> Prompt:
 
 def ask(inquiry: Inquiry, chosen: Sequence[Sentence]) -> None:
     for sentence in chosen:
-        for text in (sentence.text, *sentence.alternatives):
+        for text in (sentence.secret, *sentence.alternatives):
             inquiry.ask_likelihood(prompt_of(sentence), text)
         inquiry.ask_answer(continuation_prompt(sentence))
 
@@ -145,7 +162,7 @@ def measure(board: Scoreboard, chosen: Sequence[Sentence], replies: Mapping[str,
             continued.is_pooled, continued.higher_is_better = True, False
             for sentence in (one for one in chosen if one.side == side):
                 prompt = prompt_of(sentence)
-                truth = reply.likelihood(prompt, sentence.text).logp
+                truth = reply.likelihood(prompt, sentence.secret).logp
                 others = [reply.likelihood(prompt, text).logp for text in sentence.alternatives]
                 ranked.add(sentence.key, None, sentence.group, exposure(truth, others))
                 said = reply.answer(continuation_prompt(sentence))
