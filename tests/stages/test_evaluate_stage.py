@@ -469,7 +469,7 @@ def test_exams_share_the_models_one_call_and_stand_apart_from_the_records(tmp_pa
     assert [scores["ward/exam_unparsed_rate", name] for name in ("base", "sft")] == [1.0, 0.0]
     assert [scores["ward/exam_accuracy_generated", name] for name in ("base", "sft")] == [0.0, 0.5]
     assert not any("exam" in row.name for row in io.read_jsonl(folder / "scores.jsonl", Score))
-    assert manifest.facts["tables"][0]["name"] == "exams"
+    assert [table["name"] for table in manifest.facts["tables"]] == ["differences_by_task", "exams"]
     assert manifest.facts["exams"]["n_items"] == {"ward": 4}
 
 
@@ -511,5 +511,5 @@ def test_probes_share_the_one_call_resume_and_show_no_text(tmp_path: Path) -> No
     assert scores["trained/exposure", "sft"] == pytest.approx(6.64, abs=0.01)  # log2(100)
     assert scores["trained/continued_rate", "sft"] == 1.0
     assert manifest.facts["memorisation"]["n_sentences"] == {"trained": 1, "held_out": 0}
-    assert [table["name"] for table in manifest.facts["tables"]] == ["safety", "memorisation"]
+    assert [table["name"] for table in manifest.facts["tables"]] == ["differences_by_task", "safety", "memorisation"]
     assert "血钾" not in (folder / "probes.jsonl").read_text() + (folder / "manifest.json").read_text()

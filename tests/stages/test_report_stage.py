@@ -478,12 +478,17 @@ def test_a_table_that_the_evaluation_hands_over_is_shown_as_it_is(tmp_path: Path
     table = {
         "name": "exams", "title_en": "Exams", "title_zh": "考试", "columns": ["CMMLU"],
         "note_en": "Said.", "note_zh": "注",
-        "rows": [{"label": "base", "cells": [cell]}, {"label": "chance", "cells": [None]}],
+        "rows": [{"label": "base", "cells": [cell]}, {"label": "chance", "cells": [None]}]
+        + [{"label": "sft", "cells": [{**cell, "n_invalid": 0, "p_holm": 0.0312}]}],
     }  # fmt: skip
     write_manifest(run_dir, "evaluate", {"main_table": MAIN_TABLE, "tables": [table]})
     make_report(run_dir)
     shown = json.loads((run_dir / "report" / "report.json").read_text())["tables"]["exams"]
-    assert shown["rows"] == [["base", "25.0 % [20.0, 31.0] · n 200, 3 invalid"], ["chance", "—"]]
+    assert shown["rows"] == [
+        ["base", "25.0 % [20.0, 31.0] · n 200, 3 invalid"],
+        ["chance", "—"],
+        ["sft", "25.0 % [20.0, 31.0] · n 200, p 0.0312"],
+    ]
     assert "Said." in (run_dir / "report" / "report.html").read_text()
 
 

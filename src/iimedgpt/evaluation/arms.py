@@ -6,7 +6,6 @@ on with the models that are missing.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -16,7 +15,8 @@ from iimedgpt.evaluation import answers, controls, likelihood
 from iimedgpt.evaluation.inquiry import Inquiry, Reply, consult
 from iimedgpt.evaluation.judge import ReferenceJudge, tally
 from iimedgpt.evaluation.material import Material, prepare
-from iimedgpt.evaluation.scoreboard import Scoreboard, Series
+from iimedgpt.evaluation.scoreboard import Scoreboard
+from iimedgpt.evaluation.significance import sign_test
 from iimedgpt.progress import track
 from iimedgpt.run import StageContext
 from iimedgpt.text import content_id
@@ -113,7 +113,7 @@ def _compare(board: Scoreboard, model: str, other: str) -> list[dict[str, Any]]:
         found = board.value(f"{name}_minus_{other}", model)
         if found is None or found.value is None:
             continue
-        p, n_up, n_down = _sign_test(ours, theirs)
+        p, n_up, n_down = sign_test(ours, theirs)
         rows.append(
             {
                 "arm": model,
@@ -129,16 +129,6 @@ def _compare(board: Scoreboard, model: str, other: str) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _sign_test(ours: Series, theirs: Series) -> tuple[float, int, int]:
-    """(two-sided p, patients on whose items the sum is higher, lower): a patient counts once."""
-    balance: Counter[str] = Counter()
-    for key, item in ours.items.items():
-        if key in theirs.items:
-            balance[item.group] += item.value - theirs.items[key].value  # type: ignore[assignment]
-    n_up, n_down = sum(value > 0 for value in balance.values()), sum(value < 0 for value in balance.values())
-    return stats.sign_test(n_up, n_down), n_up, n_down
 
 
 def _metrics(board: Scoreboard, model: str) -> Mapping[str, Mapping[str, Any]]:

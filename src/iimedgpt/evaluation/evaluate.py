@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from iimedgpt import io
-from iimedgpt.evaluation import answers, controls, heldout, likelihood, tables
+from iimedgpt.evaluation import answers, controls, heldout, likelihood, significance, tables
 from iimedgpt.evaluation.answers import Answers
 from iimedgpt.evaluation.inquiry import Inquiry, Reply, consult
 from iimedgpt.evaluation.judge import Judge, ReferenceJudge
@@ -214,6 +214,7 @@ def _facts(
         "main_table": tables.main_table(board, judgements, material.control_names),
         "errors": tables.error_table(board, material.pairs),
         "judge": tables.judge_table(board, judgements),
+        "tables": significance.task_table(board),
         "undefined": board.undefined,
         "caveats": tables.caveats(judgements),
         "limits": tables.limits(

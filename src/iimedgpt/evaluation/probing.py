@@ -65,8 +65,7 @@ class Probing:
             tables.append(memorisation.table(board, MODELS))
         if board.scores:
             io.write_jsonl(ctx.output("probes.jsonl"), board.scores)
-        if tables:
-            ctx.facts["tables"] = tables
+        ctx.facts["tables"] = [*ctx.facts.get("tables", []), *tables]
 
     def _board(self, ctx: StageContext) -> Scoreboard:
         return Scoreboard(ctx.config.evaluate.n_bootstrap, ctx.config.seed)

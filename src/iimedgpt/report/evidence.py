@@ -294,4 +294,6 @@ def _given_cell(cell: Mapping[str, Any] | None) -> str:
     metric = {"share": "win_rate", "difference": "win_rate_minus_other"}.get(str(cell.get("unit")), "")
     bounds = interval(Cell(cell["value"], cell.get("ci_low"), cell.get("ci_high")), metric)
     behind = f"n {cell['n']}" + (f", {cell['n_invalid']} invalid" if cell.get("n_invalid") else "")
+    if cell.get("p_holm") is not None:
+        behind += f", p {cell['p_holm']:.3g}"
     return f"{number(cell['value'], metric)} {bounds} · {behind}".replace("  ", " ")
