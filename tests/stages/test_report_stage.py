@@ -478,8 +478,11 @@ def test_a_table_that_the_evaluation_hands_over_is_shown_as_it_is(tmp_path: Path
     table = {
         "name": "exams", "title_en": "Exams", "title_zh": "考试", "columns": ["CMMLU"],
         "note_en": "Said.", "note_zh": "注",
-        "rows": [{"label": "base", "cells": [cell]}, {"label": "chance", "cells": [None]}]
-        + [{"label": "sft", "cells": [{**cell, "n_invalid": 0, "p_holm": 0.0312}]}],
+        "rows": [
+            {"label": "base", "cells": [cell]},
+            {"label": "chance", "cells": [None]},
+            {"label": "sft", "cells": [{**cell, "n_invalid": 0, "p_holm": 0.0312}]},
+        ],
     }  # fmt: skip
     write_manifest(run_dir, "evaluate", {"main_table": MAIN_TABLE, "tables": [table]})
     make_report(run_dir)

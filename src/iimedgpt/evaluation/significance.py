@@ -32,7 +32,7 @@ def task_rows(board: Scoreboard) -> list[dict[str, Any]]:
             if ours is None or theirs is None:
                 continue
             difference = f"{name}_{model}_minus_{other}"
-            family = []
+            family: list[dict[str, Any]] = []
             for task in ours.tasks:
                 found = board.value(difference, model, task)
                 if found is None or found.value is None:
@@ -70,7 +70,8 @@ def task_table(board: Scoreboard) -> list[dict[str, Any]]:
             "title_zh": "按任务的差异，p 值已按任务数校正",
             "columns": columns,
             "rows": shown,
-            "note_en": "p: exact sign test over patients, corrected over the tasks of one metric and difference (Holm). "
+            "note_en": "p: exact sign test over patients, corrected over the tasks of one metric and difference "
+            "(Holm). "
             "The intervals are not corrected.",
             "note_zh": "p：以患者为单位的精确符号检验，对同一指标、同一差异下的各任务作 Holm 校正。区间未作校正。",
         }
